@@ -1,0 +1,53 @@
+# waveletgpt: `make help` lists the targets.
+
+PYTHON ?= python3
+PORT   ?= 7860
+VENV   := .venv
+BIN    := $(VENV)/bin
+# torch comes first and by exactly this version: a range may resolve to gigabytes of CUDA packages.
+TORCH  ?= torch==2.13.0
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help app test lint smoke bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+app: $(VENV)/.app  ## set up .venv and open the app on the shipped checkpoints (PORT=7860)
+	$(BIN)/waveletgpt app --port $(PORT)
+
+test: $(VENV)/.dev  ## set up .venv and run the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.dev  ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+smoke: $(VENV)/.app  ## prepare, train, evaluate and generate in all three modalities, in under two minutes
+	$(BIN)/python -m waveletgpt.training.smoke
+
+bench: $(VENV)/.app  ## speed of training and of generation, one JSON line each
+	$(BIN)/python benchmarks/train.py
+	$(BIN)/python benchmarks/decode.py
+
+clean:  ## remove .venv and caches (data/, runs/ and outputs/ stay)
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The stamps make a second `make` immediate; pyproject.toml changing makes pip look again.
+$(VENV)/.torch:
+	@echo "Setting up $(VENV): PyTorch first (a minute or two, only once) ..."
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install "$(TORCH)"
+	@touch $@
+
+$(VENV)/.app: $(VENV)/.torch pyproject.toml
+	@echo "Installing waveletgpt and what it needs ..."
+	$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.app
+	@echo "Installing what the tests need ..."
+	$(PIP) install -e ".[dev]"
+	@touch $@

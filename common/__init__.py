@@ -1,0 +1,1 @@
+"""What every other folder may use: the user's errors and safe writes."""
