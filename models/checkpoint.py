@@ -1,0 +1,119 @@
+"""Checkpoints: a directory of safetensors and JSON that holds all that generation needs. Nothing is pickled.
+
+model.safetensors   the weights, half precision unless asked otherwise
+config.json         format version, model, modality, tokenizer, what it was trained on, steps, losses
+metrics.jsonl       one line an evaluation: step, tokens, seconds, train and validation loss
+README.md           the model card
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.common.files import atomic_directory
+from waveletgpt.models.gpt import GPT, GPTConfig
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """What a checkpoint says of itself, beside its weights (`config.json`)."""
+
+    modality: str
+    """Kind of data: text, audio or music."""
+    model: GPTConfig
+    tokenizer: dict[str, Any]
+    """What `waveletgpt.tokenizers.registry.tokenizer_from_dict` rebuilds the tokenizer from."""
+    trained_on: dict[str, Any] = field(default_factory=dict)
+    """Source, licence and digest of the data."""
+    steps: int = 0
+    tokens: int = 0
+    seed: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+    """Nats per token by split, "train" and "val"."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded checkpoint: the model in float32 and evaluation mode, and what is known of it."""
+
+    model: GPT
+    info: CheckpointInfo
+
+
+def save_checkpoint(
+    directory: Path,
+    model: GPT,
+    info: CheckpointInfo,
+    *,
+    metrics: str = "",
+    card: str = "",
+    dtype: torch.dtype = torch.float16,
+) -> None:
+    """Write a checkpoint, replacing what `directory` held once all of it is written."""
+    weights = {name: w.detach().cpu().to(dtype).contiguous() for name, w in model.state_dict().items()}
+    with atomic_directory(directory) as partial:
+        save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
+        (partial / "model.safetensors").chmod(0o644)
+        config = {"format_version": FORMAT_VERSION, **asdict(info)}
+        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (partial / "metrics.jsonl").write_text(metrics, encoding="utf-8")
+        (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def read_info(directory: Path) -> CheckpointInfo:
+    """Read a checkpoint's `config.json`; InputError if there is none or it is not one of this version."""
+    path = Path(directory) / "config.json"
+    if not path.is_file():
+        raise InputError(f"{directory} is not a checkpoint: it has no config.json")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        version = config.pop("format_version")
+    except (ValueError, KeyError, AttributeError, OSError) as error:
+        raise InputError(f"{path} is not a checkpoint's configuration ({error!r})") from None
+    if version != FORMAT_VERSION:
+        raise InputError(
+            f"{directory} has format version {version}; this program reads version {FORMAT_VERSION}"
+        )
+    unknown = set(config) - {f.name for f in fields(CheckpointInfo)}
+    if unknown:
+        raise InputError(f"{path} has unknown entries: {', '.join(sorted(unknown))}")
+    try:
+        return CheckpointInfo(**{**config, "model": GPTConfig(**config["model"])})
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{path} does not describe a model: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def load_checkpoint(
+    directory: Path, *, modality: str | None = None, device: str | torch.device = "cpu"
+) -> Checkpoint:
+    """Load a checkpoint in float32, ready to generate.
+
+    Raises InputError if it is missing, damaged, of another format version, or not of `modality` where one is given.
+    """
+    directory = Path(directory)
+    info = read_info(directory)
+    if modality is not None and info.modality != modality:
+        raise InputError(f"{directory} is a checkpoint for {info.modality}; one for {modality} is needed")
+    path = directory / "model.safetensors"
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    model = GPT(info.model)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(
+            f"{path} does not hold the weights that {directory / 'config.json'} describes"
+        ) from None
+    return Checkpoint(model.to(device).eval(), info)

@@ -1,0 +1,255 @@
+"""A GPT decoder with a mixer (a causal wavelet, or nothing) between its blocks.
+
+Shapes: B batch, T time, E n_embd, H heads, D = E / H, V vocabulary, L blocks.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.models.mixers import MIXERS, Mixer
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a model; the defaults are the paper's. Baseline and wavelet model differ in `mixer` alone."""
+
+    vocab_size: int = 256
+    """Number of token ids. When training, the prepared data decides it."""
+    block_size: int = 512
+    """Context: the most positions that attention sees."""
+    n_layer: int = 10
+    """Blocks; there are n_layer - 1 mixers between them."""
+    n_head: int = 8
+    """Attention heads."""
+    n_embd: int = 128
+    """Width of the residual stream."""
+    n_hidden: int = 512
+    """Width of the hidden layer in a block's feed-forward network."""
+    dropout: float = 0.0
+    """Probability to drop, on embeddings, attention weights and both branches of a block."""
+    mixer: str = "none"
+    """Layer between the blocks: none (the baseline), haar or learnable."""
+    n_levels: int = 9
+    """Wavelet levels: windows of 2 to 2**n_levels positions."""
+    positions: Literal["rope", "learned"] = "rope"
+    """Positions: rotary, or a learned embedding for each (the paper's)."""
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_hidden", "n_levels"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise InputError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+        if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
+            raise InputError(
+                f"n_embd is {self.n_embd} and n_head {self.n_head}; "
+                "n_embd must be an even number of coordinates for each head"
+            )
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
+        if self.mixer not in MIXERS:
+            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(MIXERS)}")
+        if 2**self.n_levels > self.block_size:
+            raise InputError(
+                f"n_levels is {self.n_levels}, a window of {2**self.n_levels} positions, longer than block_size "
+                f"{self.block_size}; n_levels may be at most {int(math.log2(self.block_size))}"
+            )
+        if self.positions not in ("rope", "learned"):
+            raise InputError(f"positions is {self.positions!r}; choose rope or learned")
+
+
+@dataclass
+class KeyValueCache:
+    """Keys and values (B, H, block_size, D) of one block, of which the first `length` positions are filled."""
+
+    keys: Tensor
+    values: Tensor
+    length: int = 0
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in k, v (B, H, T, D); return all keys and values so far (B, H, length, D)."""
+        end = self.length + k.shape[2]
+        self.keys[:, :, self.length : end] = k
+        self.values[:, :, self.length : end] = v
+        self.length = end
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+
+@dataclass
+class DecodingState:
+    """All that a model remembers of the tokens it has read: `GPT.new_state`, then `GPT(tokens, state)`."""
+
+    caches: list[KeyValueCache]
+    mixers: list[Any]
+    """By mixer, what its `new_state` gave."""
+
+    @property
+    def length(self) -> int:
+        """Positions read so far."""
+        return self.caches[0].length
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.n_head, self.dropout = config.n_head, config.dropout
+        self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
+        self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
+
+    def forward(self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        """x (B, T, E) -> (B, T, E). `rotation` (2, T, D / 2) holds the positions' cosines and sines, if rotary."""
+        B, T, E = x.shape
+        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        if cache is not None:
+            k, v = cache.append(k, v)
+        dropout = self.dropout if self.training else 0.0
+        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=T > 1)
+        out: Tensor = self.out(y.transpose(1, 2).reshape(B, T, E))
+        return out
+
+
+class FeedForward(nn.Sequential):
+    """Two linear layers with a GELU between them."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__(
+            nn.Linear(config.n_embd, config.n_hidden, bias=False),
+            nn.GELU(approximate="tanh"),
+            nn.Linear(config.n_hidden, config.n_embd, bias=False),
+        )
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block: x + attention(norm(x)), then x + feed_forward(norm(x))."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.n_embd)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.n_embd)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+        """x (B, T, E) -> (B, T, E)."""
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache))
+        out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return out
+
+
+class GPT(nn.Module):
+    """The decoder: embedding, blocks with a mixer between each two, norm, logits.
+
+    `GPT(config)(tokens)` takes ids (B, T) int64 with T <= block_size and gives logits (B, T, V).
+    """
+
+    rotation: Tensor
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
+        if config.positions == "learned":
+            self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
+        else:
+            head_size = config.n_embd // config.n_head
+            self.register_buffer("rotation", rotation_table(config.block_size, head_size), persistent=False)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.mixers = nn.ModuleList(
+            MIXERS[config.mixer](config.n_embd, config.n_levels) for _ in range(config.n_layer - 1)
+        )
+        self.norm = nn.LayerNorm(config.n_embd)
+        self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
+        init_weights(self)
+
+    def forward(self, tokens: Tensor, state: DecodingState | None = None) -> Tensor:
+        """Logits (B, T, V) of the token that follows each of `tokens` (B, T).
+
+        With a `state`, the tokens continue what it has read, and it reads them: any number of them when it is
+        new, one at a time after that. The result equals that of one pass over everything read.
+        Raises ValueError when tokens go past block_size.
+        """
+        T = tokens.shape[1]
+        start = state.length if state is not None else 0
+        if start + T > self.config.block_size:
+            raise ValueError(f"{start + T} positions do not fit in block_size {self.config.block_size}")
+        if start and T != 1:
+            raise ValueError(f"a state that has read {start} tokens takes one at a time, got {T}")
+        x = self.embedding(tokens)  # (B, T, E)
+        rotation = None
+        if self.config.positions == "learned":
+            x = x + self.position_embedding.weight[start : start + T]
+        else:
+            rotation = self.rotation[:, start : start + T]
+        x = self.dropout(x)
+        for i, block in enumerate(self.blocks):
+            x = block(x, rotation, state.caches[i] if state is not None else None)
+            if i < len(self.mixers):
+                x = self.mixers[i](x, state.mixers[i] if state is not None else None)
+        logits: Tensor = self.head(self.norm(x))
+        return logits
+
+    def new_state(self, batch: int) -> DecodingState:
+        """An empty state for reading and decoding `batch` streams."""
+        c, weight = self.config, self.embedding.weight
+        shape = batch, c.n_head, c.block_size, c.n_embd // c.n_head
+        caches = [KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in self.blocks]
+        mixers = cast("list[Mixer]", list(self.mixers))
+        return DecodingState(caches, [mixer.new_state(batch, weight.device) for mixer in mixers])
+
+    def n_parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(p.numel() for p in self.parameters())
+
+    def flops_per_token(self) -> int:
+        """Floating-point operations to train on one token, by the count of PaLM (arXiv 2204.02311, appendix B)."""
+        c = self.config
+        embeddings = c.vocab_size * c.n_embd + (c.block_size * c.n_embd if c.positions == "learned" else 0)
+        return 6 * (self.n_parameters() - embeddings) + 12 * c.n_layer * c.n_embd * c.block_size
+
+    def cache_bytes(self, batch: int = 1) -> int:
+        """Bytes of a state's key/value cache."""
+        c = self.config
+        return 2 * c.n_layer * batch * c.block_size * c.n_embd * self.embedding.weight.element_size()
+
+
+def init_weights(model: GPT) -> None:
+    """Initialise all weights. Biases exist in norms only.
+
+    ==========================================  ==============================================
+    embeddings, qkv, feed-forward in, head      normal, standard deviation 0.02
+    attention out, feed-forward out             normal, 0.02 / sqrt(2 L), as in GPT-2
+    norms                                       weight 1, bias 0
+    mixers                                      their own (a learnable wavelet starts as Haar)
+    ==========================================  ==============================================
+    """
+    into_residual = 0.02 / math.sqrt(2 * model.config.n_layer)
+    for name, parameter in model.named_parameters():
+        if name.startswith("mixers.") or "norm" in name:
+            continue
+        std = into_residual if name.endswith(("attention.out.weight", "feed_forward.2.weight")) else 0.02
+        nn.init.normal_(parameter, std=std)
+
+
+def rotation_table(block_size: int, head_size: int, base: float = 10_000.0) -> Tensor:
+    """Cosines and sines (2, block_size, D / 2) of rotary positions (RoFormer, arXiv 2104.09864)."""
+    frequencies = base ** (-torch.arange(0, head_size, 2).double() / head_size)  # (D / 2,)
+    angles = torch.arange(block_size).double()[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()]).float()
+
+
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Turn each pair (x[i], x[i + D/2]) of x (B, H, T, D) by its position's angle; `rotation` is (2, T, D / 2)."""
+    cos, sin = rotation.to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

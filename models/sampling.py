@@ -1,0 +1,81 @@
+"""Sampling filters: pure functions from logits (B, V) to logits (B, V), with -inf where a token is ruled out."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from waveletgpt.common.errors import InputError
+
+RULED_OUT = float("-inf")
+
+
+def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
+    """Sharpen (below 1) or flatten (above 1) the distribution; `temperature` must be above 0."""
+    return logits / temperature
+
+
+def keep_likeliest(logits: Tensor) -> Tensor:
+    """Keep the likeliest token alone, the first of them in a tie."""
+    likeliest = logits.argmax(-1, keepdim=True)
+    return torch.full_like(logits, RULED_OUT).scatter_(-1, likeliest, logits.gather(-1, likeliest))
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the k likeliest tokens (all of them if k >= V)."""
+    kth = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < kth, RULED_OUT)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the fewest likeliest tokens whose probabilities sum to at least p (Holtzman et al., arXiv 1904.09751)."""
+    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
+    probabilities = ordered.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities  # what likelier tokens sum to; 0 for the likeliest
+    ordered = ordered.masked_fill(before >= p, RULED_OUT)
+    return torch.empty_like(logits).scatter_(-1, order, ordered)
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Keep tokens at least p times as probable as the likeliest one (Nguyen et al., arXiv 2407.01082)."""
+    log_probs = logits.log_softmax(-1)
+    floor = log_probs.amax(-1, keepdim=True) + torch.tensor(p, dtype=logits.dtype).log()
+    return logits.masked_fill(log_probs < floor, RULED_OUT)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn: temperature, then top-k, top-p and min-p, each where it is given.
+
+    Raises InputError for a setting out of range.
+    """
+
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"temperature is {self.temperature}; it must be 0 (the likeliest token) or more")
+        if self.top_k is not None and self.top_k < 1:
+            raise InputError(f"top-k is {self.top_k}; it must be 1 or more")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InputError(f"top-p is {self.top_p}; it must be above 0 and at most 1")
+        if self.min_p is not None and not 0 <= self.min_p <= 1:
+            raise InputError(f"min-p is {self.min_p}; it must be from 0 to 1")
+
+    def filter(self, logits: Tensor) -> Tensor:
+        """The logits (B, V) that tokens are drawn from."""
+        if self.temperature == 0:
+            return keep_likeliest(logits)
+        logits = apply_temperature(logits, self.temperature)
+        if self.top_k is not None:
+            logits = keep_top_k(logits, self.top_k)
+        if self.top_p is not None:
+            logits = keep_top_p(logits, self.top_p)
+        if self.min_p is not None:
+            logits = keep_min_p(logits, self.min_p)
+        return logits
