@@ -1,0 +1,124 @@
+"""Characters: one id for each character of a fixed alphabet."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.tokenizers.registry import check_ids, construct
+
+UTF32 = "utf-32-le"  # four bytes a character: text becomes an array of code points in one call
+CHUNK = 1 << 20  # characters looked up at a time, to stay in the cache and keep memory low
+SHOWN = 100  # characters of the alphabet quoted in an error
+
+
+@dataclass(frozen=True)
+class CharacterTokenizer:
+    """Ids are positions in `alphabet`, whose characters are distinct and sorted by code point.
+
+    A character outside the alphabet is refused, or becomes `replacement` (a character of the alphabet)
+    if that is set. Raises InputError for an alphabet or a replacement that is neither.
+    """
+
+    alphabet: str
+    replacement: str | None = None
+
+    kind: ClassVar[str] = "characters"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.alphabet, str) or not self.alphabet:
+            raise InputError("an alphabet is a string of at least one character")
+        if list(self.alphabet) != sorted(set(self.alphabet)):
+            raise InputError("the characters of an alphabet must be distinct and sorted by code point")
+        if any("\ud800" <= character <= "\udfff" for character in self.alphabet):
+            raise InputError("an alphabet cannot hold surrogates: is the text really UTF-8?")
+        if self.replacement is not None and self.replacement not in list(self.alphabet):
+            raise InputError(
+                f"the replacement {self.replacement!r} must be one character of the alphabet {self._quoted}"
+            )
+
+    @classmethod
+    def from_text(cls, text: str | Iterable[str], replacement: str | None = None) -> Self:
+        """The tokenizer whose alphabet is the characters of `text`, a string or chunks of one."""
+        characters: set[str] = set()
+        for chunk in [text] if isinstance(text, str) else text:
+            characters.update(chunk)
+        if not characters:
+            raise InputError("an alphabet cannot be learned from an empty text")
+        return cls("".join(sorted(characters)), replacement)
+
+    @classmethod
+    def text8(cls, replacement: str | None = None) -> Self:
+        """The 27 characters of text8 (mattmahoney.net/dc/textdata.html): space and a-z."""
+        return cls(" abcdefghijklmnopqrstuvwxyz", replacement)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many characters the alphabet has."""
+        return len(self.alphabet)
+
+    @property
+    def start(self) -> Tensor:
+        """What an unprompted text follows: a newline if the alphabet has it, else a space, else its first."""
+        first = next((character for character in "\n " if character in self.alphabet), self.alphabet[0])
+        return torch.tensor([self.alphabet.index(first)])
+
+    def encode(self, text: str) -> Tensor:
+        """Ids of `text`, (S,) int64.
+
+        Raises InputError for a character outside the alphabet, with its position from 0, unless
+        `replacement` is set.
+        """
+        ids = np.empty(len(text), dtype=np.int64)
+        for begin in range(0, len(text), CHUNK):
+            # Surrogates pass, so that they are refused by their position like any other character.
+            data = text[begin : begin + CHUNK].encode(UTF32, "surrogatepass")
+            codes = np.frombuffer(data, dtype="<u4")
+            found = self._id_of_code.take(codes, mode="clip", out=ids[begin : begin + CHUNK])
+            if self.replacement is None and found.min() < 0:
+                self._refuse(text, begin + int(found.argmin()))
+        if self.replacement is not None:
+            ids[ids < 0] = self.alphabet.index(self.replacement)
+        return torch.from_numpy(ids)
+
+    def decode(self, ids: Tensor) -> str:
+        """Text of `ids`, (S,) whole numbers. Raises InputError for an id outside the alphabet."""
+        check_ids(ids, self.vocab_size)
+        data: bytes = self._codes[ids.cpu().numpy()].tobytes()
+        return data.decode(UTF32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The alphabet and the replacement, under their names."""
+        return {"kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_dict(cls, description: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        return construct(cls, description)
+
+    @cached_property
+    def _codes(self) -> np.ndarray[Any, np.dtype[np.uint32]]:
+        """Code point of each id."""
+        return np.frombuffer(self.alphabet.encode(UTF32), dtype="<u4")
+
+    @cached_property
+    def _id_of_code(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Id of each code point, -1 outside the alphabet; the last entry stands for all that are higher."""
+        table = np.full(int(self._codes[-1]) + 2, -1, dtype=np.int64)
+        table[self._codes] = np.arange(self.vocab_size)
+        return table
+
+    def _refuse(self, text: str, position: int) -> None:
+        raise InputError(
+            f"character {text[position]!r} at position {position} is not in the alphabet {self._quoted}"
+        )
+
+    @property
+    def _quoted(self) -> str:
+        shown = repr(self.alphabet[:SHOWN])
+        return shown if self.vocab_size <= SHOWN else f"{shown}... ({self.vocab_size} characters)"
