@@ -1,0 +1,1 @@
+"""Prepare data, train, evaluate, compare. Training and evaluating read prepared token files only."""

@@ -1,0 +1,33 @@
+"""The model card that lies in a checkpoint as README.md."""
+
+from waveletgpt.models.checkpoint import CheckpointInfo
+from waveletgpt.models.gpt import GPT
+from waveletgpt.training.config import TrainConfig
+from waveletgpt.training.evaluation import in_unit
+
+
+def model_card(info: CheckpointInfo, config: TrainConfig) -> str:
+    """Markdown that says what a checkpoint is, what it was trained on and under which terms."""
+    model, report = info.model, str(info.trained_on["report"])
+    layer = "nothing (the baseline)" if model.mixer == "none" else f"a causal wavelet layer, `{model.mixer}`"
+    return f"""# {info.modality}: {model.mixer}
+
+A GPT decoder for {info.modality} with {layer} between its blocks
+(WaveletGPT, [arXiv 2409.12924](https://arxiv.org/abs/2409.12924)).
+
+| | |
+|---|---|
+| blocks, coordinates, heads, hidden | {model.n_layer}, {model.n_embd}, {model.n_head}, {model.n_hidden} |
+| context | {model.block_size} tokens, {model.positions} positions |
+| wavelet levels | {"none" if model.mixer == "none" else model.n_levels} |
+| parameters | {GPT(model).n_parameters():,} |
+| trained for | {info.steps:,} steps of {config.batch_size} windows, {info.tokens:,} tokens, seed {info.seed} |
+| training loss | {in_unit(info.losses["train"], report):.4f} {report} |
+| validation loss | {in_unit(info.losses["val"], report):.4f} {report}, over {config.eval_windows} windows |
+
+**Data.** {info.trained_on["source"]}.
+**Licence of the data.** {info.trained_on["licence"]}. What is made with these weights carries its terms.
+
+The weights are stored in half precision. `config.json` holds the tokenizer and all settings of the model,
+`metrics.jsonl` the course of the training.
+"""

@@ -1,0 +1,48 @@
+"""The command line of `train_*.py` and `compare.py`: a preset, and any setting of it changed by a flag."""
+
+import argparse
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TypeVar
+
+import tyro
+
+from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.training.config import PRESETS, TrainConfig
+from waveletgpt.training.trainer import train
+
+C = TypeVar("C", bound=TrainConfig)
+
+
+def train_command(modality: str, description: str) -> None:
+    """Run `train_<modality>.py`: read the command line, train, and say where the result is."""
+
+    def main() -> None:
+        config = parse(TrainConfig, sys.argv[1:], description)
+        result = train(config, modality=modality)
+        if result.is_first:
+            print(
+                f"Trained {result.steps:,} steps in {result.seconds:,.0f} s. Lowest validation loss "
+                f"{result.best_val_loss:.4f} nats per token. Checkpoint: {config.out / 'best'}"
+            )
+
+    run_command(main)
+
+
+def parse(kind: type[C], arguments: list[str], description: str) -> C:
+    """The settings that `arguments` ask for: those of `--preset` (cpu unless given), changed by the other flags."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--preset", nargs="?", default="cpu")
+    known, rest = parser.parse_known_args(arguments)
+    if known.preset not in PRESETS:
+        raise InputError(f"--preset takes one of {', '.join(PRESETS)}, not {known.preset or 'nothing'}")
+    preset = PRESETS[known.preset](data=Path(), out=Path())
+    default = kind(**{f.name: getattr(preset, f.name) for f in fields(preset)})
+    return tyro.cli(
+        kind,
+        default=replace(default, data=tyro.MISSING, out=tyro.MISSING),
+        args=rest,
+        description=f"{description} --preset {' | '.join(PRESETS)} sets everything at once; "
+        f"the defaults below are those of {known.preset}.",
+    )

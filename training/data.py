@@ -1,0 +1,143 @@
+"""Prepared data: flat files of token ids, one a split, with a JSON beside them that says what they are.
+
+dataset.json                    modality, tokenizer, source, licence, counts and digests
+train.bin, val.bin, test.bin    ids as uint8 or uint16, little endian, memory-mapped when read
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.common.files import atomic_directory
+
+FORMAT_VERSION = 1
+SPLITS = ("train", "val", "test")
+Tokens = NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What `dataset.json` says."""
+
+    modality: str
+    tokenizer: dict[str, Any]
+    vocab_size: int
+    report: str
+    """How losses are reported: bits or nats per unit, such as "bits per character"."""
+    source: str
+    licence: str
+    splits: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By split: number of tokens, number of files, sha256 of the token file."""
+
+    @property
+    def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
+        """Type of the ids in the token files."""
+        return np.dtype("<u1" if self.vocab_size <= 256 else "<u2")
+
+
+def write_dataset(
+    directory: Path,
+    info: DatasetInfo,
+    pieces: Mapping[str, Iterable[Tensor]],
+    advance: Callable[[int], None] = lambda _: None,
+) -> DatasetInfo:
+    """Write the splits' `pieces` (1-D ids each) one after another; returns `info` with what was counted.
+
+    `advance` is told 1 for every piece written. Nothing is left behind if a piece raises.
+    """
+    splits: dict[str, dict[str, Any]] = {}
+    with atomic_directory(directory) as partial:
+        for split in SPLITS:
+            digest, tokens, count = hashlib.sha256(), 0, 0
+            with (partial / f"{split}.bin").open("wb") as file:
+                for ids in pieces[split]:
+                    data = ids.numpy().astype(info.dtype).tobytes()
+                    file.write(data)
+                    digest.update(data)
+                    tokens, count = tokens + len(ids), count + 1
+                    advance(1)
+            splits[split] = {"tokens": tokens, "pieces": count, "sha256": digest.hexdigest()}
+        written = DatasetInfo(**{**asdict(info), "splits": splits})
+        text = json.dumps({"format_version": FORMAT_VERSION, **asdict(written)}, indent=2)
+        (partial / "dataset.json").write_text(text + "\n", encoding="utf-8")
+    return written
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An opened directory of prepared data."""
+
+    directory: Path
+    info: DatasetInfo
+
+    @classmethod
+    def open(cls, directory: Path, *, modality: str | None = None) -> "Dataset":
+        """Open prepared data; InputError if it is missing, damaged, or not of `modality` where one is given."""
+        path = directory / "dataset.json"
+        if not path.is_file():
+            raise InputError(
+                f"{directory} holds no prepared data (no dataset.json); make it with prepare_*.py"
+            )
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version = content.pop("format_version")
+            known = {f.name for f in fields(DatasetInfo)}
+            info = DatasetInfo(**content) if set(content) <= known else None
+        except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
+            raise InputError(f"{path} cannot be read as a description of data ({error!r})") from None
+        if info is None or version != FORMAT_VERSION:
+            raise InputError(
+                f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
+            )
+        if modality is not None and info.modality != modality:
+            raise InputError(f"{directory} holds {info.modality}; data for {modality} is needed")
+        return cls(directory, info)
+
+    def tokens(self, split: str) -> Tokens:
+        """All ids of a split, memory-mapped, (N,) uint8 or uint16."""
+        path = self.directory / f"{split}.bin"
+        expected = self.info.splits.get(split, {}).get("tokens", 0) * self.info.dtype.itemsize
+        if not expected:
+            raise InputError(f"{self.directory} has no tokens in its {split} split")
+        if not path.is_file() or path.stat().st_size != expected:
+            raise InputError(
+                f"{path} is not the {expected} bytes that dataset.json tells of; prepare the data again"
+            )
+        return np.memmap(path, dtype=self.info.dtype, mode="r")
+
+
+def check_long_enough(tokens: Tokens, block_size: int, where: str) -> None:
+    """InputError unless `tokens` hold one window of `block_size` inputs and their targets."""
+    if len(tokens) < block_size + 1:
+        raise InputError(
+            f"{where} has {len(tokens)} tokens; a block_size of {block_size} needs at least {block_size + 1}"
+        )
+
+
+def windows_at(tokens: Tokens, offsets: Iterable[int], block_size: int) -> tuple[Tensor, Tensor]:
+    """Inputs and targets, each (B, block_size) int64: the windows of `tokens` that begin at `offsets`."""
+    rows = np.stack([tokens[o : o + block_size + 1] for o in offsets]).astype(np.int64)
+    batch = torch.from_numpy(rows)  # (B, block_size + 1)
+    return batch[:, :-1], batch[:, 1:]
+
+
+def training_offsets(n_tokens: int, block_size: int, batch_size: int, *, seed: int, step: int) -> list[int]:
+    """Where the windows of one step's global batch begin: a function of (seed, step) and the data's size alone."""
+    stream = np.random.Philox(np.random.SeedSequence([seed, step]))
+    starts = np.random.Generator(stream).integers(0, n_tokens - block_size, size=batch_size)
+    return [int(start) for start in starts]
+
+
+def spread_offsets(n_tokens: int, block_size: int, count: int) -> list[int]:
+    """Where up to `count` windows begin that lie evenly over the data and do not overlap."""
+    count = max(1, min(count, (n_tokens - 1) // block_size))
+    return [int(start) for start in np.linspace(0, n_tokens - 1 - block_size, count)]

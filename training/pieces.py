@@ -1,0 +1,133 @@
+"""Small tonal piano pieces, composed from a seed: music to train on where no other is at hand."""
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+from symusic.core import ControlChangeTick, NoteTick, ScoreTick, TempoTick, TrackTick
+
+from waveletgpt.common.errors import InputError
+
+TICKS_PER_SECOND = 1000  # 500 a beat at a constant 120 beats a minute; the music's own tempo is in the onsets
+MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 11)  # the minor is harmonic, so that V is major
+SCALES = (MAJOR, MAJOR, MINOR)
+
+# Roots as scale degrees (0 is I), and those that may follow: tonic, predominant, dominant, tonic.
+FOLLOWING = {0: (3, 5, 1, 4, 2), 1: (4,), 2: (5, 3), 3: (4, 4, 1, 0), 4: (0, 0, 5), 5: (3, 1, 4)}
+TONIC, DOMINANT = 0, 4
+TO_CHORD = (0, -1, 0, -1, 0, -1, 1)  # from each step above a root to the nearest note of its triad
+
+RHYTHMS = {  # onsets in a bar, in beats
+    3: ((0, 1, 2), (0, 2), (0, 1, 1.5, 2), (0, 1.5, 2), (0, 0.5, 1, 2)),
+    4: ((0, 1, 2, 3), (0, 2), (0, 1, 2, 2.5, 3), (0, 1.5, 2, 3), (0, 0.5, 1, 1.5, 2, 3), (0, 2, 3)),
+}
+# Accompaniments: (beat, which notes of the chord sound; 3 is the root an octave up) over one bar.
+ACCOMPANIMENTS = {
+    3: (
+        ((0, (0,)), (1, (1, 2)), (2, (1, 2))),
+        ((0, (0,)), (0.5, (1,)), (1, (2,)), (1.5, (3,)), (2, (2,)), (2.5, (1,))),
+        ((0, (0, 1, 2)),),
+    ),
+    4: (
+        tuple((i / 2, ((0, 2, 1, 2)[i % 4],)) for i in range(8)),  # Alberti
+        ((0, (0,)), (0.5, (1,)), (1, (2,)), (1.5, (3,)), (2, (2,)), (2.5, (1,)), (3, (2,)), (3.5, (1,))),
+        ((0, (0, 1, 2)), (2, (0, 1, 2))),
+        ((0, (0,)), (1, (1, 2)), (2, (0,)), (3, (1, 2))),
+    ),
+}
+
+Melody = list[list[tuple[float, int]]]  # per bar: (beat, scale steps above the tonic)
+
+
+def compose(seed: int, seconds: float) -> ScoreTick:
+    """Return a piece of about `seconds` (to the bar, at least two bars), the same for the same seed.
+
+    It has a key, a metre of 3 or 4, a tempo, and themes of four bars in the order A A B A, the As ending
+    on a half and a full cadence in turn. The melody moves mostly by step and stands on notes of the chord
+    at the strong beats. The left hand changes its pattern with every round. Dynamics rise and fall with the
+    phrase, the timing breathes by a few milliseconds, and the pedal changes with the harmony.
+
+    Raises:
+        InputError: `seconds` is not positive and finite.
+    """
+    if not 0 < seconds < math.inf:
+        raise InputError(f"a piece cannot last {seconds} seconds; give a positive number")
+    random = Random(seed)  # noqa: S311 - music, not secrets
+    scale, tonic, beats = random.choice(SCALES), random.randrange(-5, 7), random.choice((3, 4, 4))
+    beat = 60 / random.uniform(72, 132)
+    n_bars = max(2, round(seconds / (beat * beats)))
+
+    track = TrackTick("Piano")
+
+    def pitch(step: int) -> int:
+        return 60 + tonic + 12 * (step // 7) + scale[step % 7]
+
+    def play(time: float, length: float, step: int, loudness: float) -> None:
+        onset = max(0.0, time * beat + random.gauss(0, 0.008))
+        velocity = min(max(round(loudness + random.gauss(0, 4)), 1), 127)
+        ticks = round(onset * TICKS_PER_SECOND), round(length * beat * TICKS_PER_SECOND)
+        track.notes.append(NoteTick(*ticks, pitch(step), velocity))
+
+    chords, melody = _themes(random, n_bars, beats)
+    for bar, (root, tune) in enumerate(zip(chords, melody, strict=True)):
+        start = bar * beats
+        swell = 62 + 22 * math.sin(math.pi * (bar % 4 + 0.5) / 4)
+        last = bar == n_bars - 1
+        for i, (at, step) in enumerate(tune):
+            until = tune[i + 1][0] if i + 1 < len(tune) else beats
+            play(start + at, 0.95 * (until - at), step + 7, swell + (8 if at == 0 else 0))
+        if bar % 16 == 0:
+            pattern = random.choice(ACCOMPANIMENTS[beats])
+        for at, voices in ((0, (0, 1, 2)),) if last else pattern:
+            for voice in voices:
+                step = root - 7 - 7 * (root > 3) + (0, 2, 4, 7)[voice]
+                play(start + at, beats if last else 0.9, step, swell - 18)
+        for at, value in ((0.1, 127), (beats - 0.05, 0)):
+            time = round((start + at) * beat * TICKS_PER_SECOND)
+            track.controls.append(ControlChangeTick(time, 64, value))
+
+    track.notes.sort(key=lambda note: (note.time, note.pitch))
+    score = ScoreTick(TICKS_PER_SECOND // 2)
+    score.tempos.append(TempoTick(0, 120.0))
+    score.tracks.append(track)
+    return score
+
+
+def _themes(random: Random, n_bars: int, beats: int) -> tuple[list[int], Melody]:
+    """The root of each bar's chord and the tune above it, in rounds of A A B A, ending on the tonic."""
+    chords: list[int] = []
+    melody: Melody = []
+    while len(chords) < n_bars:
+        first = _progression(random, TONIC)
+        second = [*first[:2], DOMINANT, TONIC]
+        bridge = _progression(random, random.choice((3, 5)))
+        theme, contrast = _melody(random, first, beats), _melody(random, bridge, beats)
+        answer = theme[:2] + _melody(random, second[2:], beats, start=theme[1][-1][1])
+        for roots, tune in ((first, theme), (second, answer), (bridge, contrast), (second, answer)):
+            chords += roots
+            melody += tune
+    return [*chords[: n_bars - 1], 0], [*melody[: n_bars - 1], [(0, 0)]]
+
+
+def _progression(random: Random, start: int) -> list[int]:
+    """Four roots from `start` to a half cadence."""
+    while True:
+        roots = [start]
+        while len(roots) < 4:
+            roots.append(random.choice(FOLLOWING[roots[-1]]))
+        if roots[-1] == DOMINANT:
+            return roots
+
+
+def _melody(random: Random, chords: Sequence[int], beats: int, start: int = 4) -> Melody:
+    """One tune over one chord a bar; whole beats 0 and 2 stand on the chord."""
+    step, tune = start, []
+    for root in chords:
+        bar = []
+        for at in random.choice(RHYTHMS[beats]):
+            step = min(max(step + random.choice((-2, -1, -1, -1, 0, 1, 1, 1, 2)), -2), 9)
+            if at in (0, 2):
+                step += TO_CHORD[(step - root) % 7]
+            bar.append((at, step))
+        tune.append(bar)
+    return tune

@@ -1,0 +1,47 @@
+"""Dividing pieces (recordings, performances) into train, val and test."""
+
+import random
+from collections.abc import Iterable, Mapping
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.training.data import SPLITS
+
+HELD_OUT = 0.06
+"""Part of the whole that val holds, and test."""
+
+
+def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]] = ()) -> dict[str, str]:
+    """Which split each name goes to: 88/6/6 by `sizes` (seconds, bytes, ...), whole pieces only.
+
+    Names in one of the `together` sets (excerpts of one recording) go to one side. A function of the names and
+    sizes alone. Raises InputError if there are too few pieces for three splits.
+    """
+    group_of = {name: frozenset([name]) for name in sizes}
+    for group in together:
+        unknown = group - set(sizes)
+        if unknown:
+            raise InputError(f"--keep-together names files that are not there: {', '.join(sorted(unknown))}")
+        merged = frozenset().union(*(group_of[name] for name in group))
+        group_of.update(dict.fromkeys(merged, merged))
+    groups = sorted(set(group_of.values()), key=min)
+    if len(groups) < len(SPLITS):
+        raise InputError(
+            f"{len(groups)} pieces cannot be divided into {', '.join(SPLITS)}; at least 3 are needed"
+        )
+    random.Random(0).shuffle(groups)  # noqa: S311, an order, not a secret
+
+    def size(group: frozenset[str]) -> float:
+        return sum(sizes[name] for name in group)
+
+    target = HELD_OUT * sum(sizes.values())
+    splits, left = {}, groups
+    for split in ("test", "val"):
+        # Whole pieces in random order as long as they fit; at least one, the smallest.
+        chosen: list[frozenset[str]] = []
+        for group in left:
+            if sum(map(size, chosen)) + size(group) <= target:
+                chosen.append(group)
+        chosen = chosen or [min(left, key=size)]
+        left = [group for group in left if group not in chosen]
+        splits.update({name: split for group in chosen for name in group})
+    return splits | {name: "train" for group in left for name in group}
