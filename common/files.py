@@ -3,9 +3,11 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from waveletgpt.common.errors import InputError
 
 
 @contextmanager
@@ -29,8 +31,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(target: Path) -> Iterator[Path]:
-    """Yield a temporary directory beside `target` that replaces `target` if the block ends without an error."""
+def atomic_directory(target: Path, owned: Collection[str]) -> Iterator[Path]:
+    """Yield a temporary directory beside `target` that replaces `target` if the block ends without an error.
+
+    Only a directory that holds nothing but files named in `owned` is replaced: InputError for any other, so that
+    nothing of somebody else's is lost.
+    """
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target} is a file; give a directory to write")
+    others = sorted(path.name for path in target.iterdir() if path.name not in owned) if target.exists() else []
+    if others:
+        raise InputError(f"{target} holds {others[0]}, which would be lost; give a new or empty directory")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
     try:
@@ -39,8 +50,13 @@ def atomic_directory(target: Path) -> Iterator[Path]:
         if target.exists():
             outgoing = Path(tempfile.mkdtemp(dir=target.parent, prefix=".outgoing-"))
             target.replace(outgoing / target.name)
-            partial.replace(target)
-            shutil.rmtree(outgoing)
+            try:
+                partial.replace(target)
+            except BaseException:
+                (outgoing / target.name).replace(target)
+                raise
+            finally:
+                shutil.rmtree(outgoing)
         else:
             partial.replace(target)
     finally:

@@ -9,7 +9,7 @@ README.md           the model card
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ from waveletgpt.common.files import atomic_directory
 from waveletgpt.models.gpt import GPT, GPTConfig
 
 FORMAT_VERSION = 1
+FILES = ("model.safetensors", "config.json", "metrics.jsonl", "README.md")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,12 @@ def save_checkpoint(
     card: str = "",
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Write a checkpoint, replacing what `directory` held once all of it is written."""
+    """Write a checkpoint, replacing one that `directory` holds once all of it is written.
+
+    Raises InputError if `directory` holds anything else.
+    """
     weights = {name: w.detach().cpu().to(dtype).contiguous() for name, w in model.state_dict().items()}
-    with atomic_directory(directory) as partial:
+    with atomic_directory(directory, FILES) as partial:
         save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
         (partial / "model.safetensors").chmod(0o644)
         config = {"format_version": FORMAT_VERSION, **asdict(info)}
@@ -76,15 +80,18 @@ def read_info(directory: Path) -> CheckpointInfo:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         version = config.pop("format_version")
-    except (ValueError, KeyError, AttributeError, OSError) as error:
-        raise InputError(f"{path} is not a checkpoint's configuration ({error!r})") from None
+    except (ValueError, KeyError, AttributeError, TypeError, OSError, RecursionError) as error:
+        raise InputError(f"{path} is not a checkpoint's configuration: {error}") from None
     if version != FORMAT_VERSION:
-        raise InputError(
-            f"{directory} has format version {version}; this program reads version {FORMAT_VERSION}"
-        )
+        raise InputError(f"{directory} has format version {version}; this program reads version {FORMAT_VERSION}")
     unknown = set(config) - {f.name for f in fields(CheckpointInfo)}
     if unknown:
         raise InputError(f"{path} has unknown entries: {', '.join(sorted(unknown))}")
+    types = {name: get_origin(hint) or hint for name, hint in get_type_hints(CheckpointInfo).items()}
+    types["model"] = dict
+    wrong = [name for name, value in config.items() if not isinstance(value, types[name])]
+    if wrong:
+        raise InputError(f"{path} has a value of the wrong type for {', '.join(wrong)}")
     try:
         return CheckpointInfo(**{**config, "model": GPTConfig(**config["model"])})
     except (TypeError, KeyError) as error:
@@ -93,9 +100,7 @@ def read_info(directory: Path) -> CheckpointInfo:
         raise InputError(f"{path}: {error}") from None
 
 
-def load_checkpoint(
-    directory: Path, *, modality: str | None = None, device: str | torch.device = "cpu"
-) -> Checkpoint:
+def load_checkpoint(directory: Path, *, modality: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:
     """Load a checkpoint in float32, ready to generate.
 
     Raises InputError if it is missing, damaged, of another format version, or not of `modality` where one is given.
@@ -109,11 +114,9 @@ def load_checkpoint(
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
-    model = GPT(info.model)
     try:
+        model = GPT(info.model)
         model.load_state_dict(weights)
-    except RuntimeError:
-        raise InputError(
-            f"{path} does not hold the weights that {directory / 'config.json'} describes"
-        ) from None
+    except RuntimeError:  # other names or shapes, or a model that no memory holds
+        raise InputError(f"{path} does not hold the weights that {directory / 'config.json'} describes") from None
     return Checkpoint(model.to(device).eval(), info)

@@ -61,13 +61,11 @@ def generate(
 
 
 @torch.inference_mode()
-def _steps(
-    model: GPT, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, seed: int
-) -> Iterator[Step]:
+def _steps(model: GPT, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, seed: int) -> Iterator[Step]:
     block_size, device = model.config.block_size, model.embedding.weight.device
     noise = [sample_noise(seed, sample) for sample in range(len(prompt))]
     state = model.new_state(len(prompt))
-    context = unread = prompt[:, -block_size:]
+    context = unread = prompt[:, -block_size:].cpu()
     for _ in itertools.count() if max_new_tokens is None else range(max_new_tokens):
         if state.length + unread.shape[1] > block_size:
             state = model.new_state(len(prompt))

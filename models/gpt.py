@@ -54,10 +54,11 @@ class GPTConfig:
             raise InputError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.mixer not in MIXERS:
             raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(MIXERS)}")
-        if 2**self.n_levels > self.block_size:
+        most = self.block_size.bit_length() - 1
+        if self.n_levels > most:
             raise InputError(
-                f"n_levels is {self.n_levels}, a window of {2**self.n_levels} positions, longer than block_size "
-                f"{self.block_size}; n_levels may be at most {int(math.log2(self.block_size))}"
+                f"n_levels is {self.n_levels}, a window of 2**{self.n_levels} positions, longer than block_size "
+                f"{self.block_size}; n_levels may be at most {most}"
             )
         if self.positions not in ("rope", "learned"):
             raise InputError(f"positions is {self.positions!r}; choose rope or learned")
@@ -106,9 +107,10 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None) -> Tensor:
         """x (B, T, E) -> (B, T, E). `rotation` (2, T, D / 2) holds the positions' cosines and sines, if rotary."""
         B, T, E = x.shape
-        q, k, v = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # each (B, H, T, D)
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        q, k, v = qkv
         if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
+            q, k = rotate(qkv[:2], rotation)
         if cache is not None:
             k, v = cache.append(k, v)
         dropout = self.dropout if self.training else 0.0
@@ -249,7 +251,7 @@ def rotation_table(block_size: int, head_size: int, base: float = 10_000.0) -> T
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn each pair (x[i], x[i + D/2]) of x (B, H, T, D) by its position's angle; `rotation` is (2, T, D / 2)."""
+    """Turn each pair (x[i], x[i + D/2]) of x (..., T, D) by its position's angle; `rotation` is (2, T, D / 2)."""
     cos, sin = rotation.to(x.dtype)
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)

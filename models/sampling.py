@@ -12,8 +12,11 @@ RULED_OUT = float("-inf")
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Sharpen (below 1) or flatten (above 1) the distribution; `temperature` must be above 0."""
-    return logits / temperature
+    """Sharpen (below 1) or flatten (above 1) the distribution; `temperature` must be above 0.
+
+    The highest logit becomes 0, so that no temperature is too low to divide by.
+    """
+    return (logits - logits.amax(-1, keepdim=True)) / temperature
 
 
 def keep_likeliest(logits: Tensor) -> Tensor:
@@ -23,15 +26,15 @@ def keep_likeliest(logits: Tensor) -> Tensor:
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Keep the k likeliest tokens (all of them if k >= V)."""
-    kth = logits.topk(min(k, logits.shape[-1]), dim=-1).values[..., -1:]
-    return logits.masked_fill(logits < kth, RULED_OUT)
+    """Keep the k likeliest tokens (all of them if k >= V), in a tie the first of them."""
+    order = logits.argsort(dim=-1, descending=True, stable=True)[..., :k]
+    return torch.full_like(logits, RULED_OUT).scatter_(-1, order, logits.gather(-1, order))
 
 
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """Keep the fewest likeliest tokens whose probabilities sum to at least p (Holtzman et al., arXiv 1904.09751)."""
     ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(-1)
+    probabilities = ordered.double().softmax(-1)
     before = probabilities.cumsum(-1) - probabilities  # what likelier tokens sum to; 0 for the likeliest
     ordered = ordered.masked_fill(before >= p, RULED_OUT)
     return torch.empty_like(logits).scatter_(-1, order, ordered)

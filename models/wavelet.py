@@ -20,11 +20,13 @@ class WindowState:
     """What a wavelet layer remembers while decoding token by token: O(W) memory whatever the length.
 
     `ring` (B, W, C) holds the last W inputs, the input of time t at slot t % W. `total` (B, C) holds the sums
-    of `haar`'s windows in float64, so that adding and removing inputs does not drift.
+    of `haar`'s windows in float64, so that adding and removing inputs does not drift. `weights` (2 W, C) holds the
+    kernels of `learnable` such that its rows W - t % W to 2 W - t % W weigh the slots of `ring` at time t.
     """
 
     ring: Tensor
     total: Tensor
+    weights: Tensor
     length: int = 0
 
 
@@ -93,7 +95,9 @@ class CausalWavelet(nn.Module):
         if self.kind == "none":
             return None
         ring = torch.zeros(batch, self.window, self.width, device=device)
-        return WindowState(ring, torch.zeros(batch, self.width, dtype=torch.float64, device=device))
+        total = torch.zeros(batch, self.width, dtype=torch.float64, device=device)
+        by_slot = self.kernel_matrix().detach().T.flip(0).roll(1, 0)  # (W, C); row s holds lag -s, modulo W
+        return WindowState(ring, total, weights=by_slot.repeat(2, 1))
 
     def _remember(self, x: Tensor, state: WindowState) -> None:
         """Fill an empty state with x (B, T, C)."""
@@ -109,25 +113,19 @@ class CausalWavelet(nn.Module):
     def _step(self, x: Tensor, state: WindowState) -> Tensor:
         """The next position x (B, 1, E), in O(1) for `haar` and O(W) for `learnable`."""
         if x.shape[1] != 1:
-            raise ValueError(
-                f"a wavelet state takes one position at a time after its first, got {x.shape[1]}"
-            )
+            raise ValueError(f"a wavelet state takes one position at a time after its first, got {x.shape[1]}")
         now, new = state.length, x[:, 0, self.width :].to(state.ring.dtype)  # (B, C)
+        slot = now % self.window
         if self.kind == "haar":
             leaving = (now - 2**self.levels) % self.window  # (C,)
-            old = state.ring.gather(1, leaving.expand(len(new), 1, -1))[
-                :, 0
-            ]  # (B, C); still zero before the start
+            old = state.ring.gather(1, leaving.expand(len(new), 1, -1))[:, 0]  # (B, C); still zero before the start
             state.total += new.double() - old.double()
-        state.ring[:, now % self.window] = new
-        state.length += 1
-        if self.kind == "haar":
             mixed = state.total / 2**self.levels
-        else:
-            slots = (now - torch.arange(self.window, device=x.device)) % self.window
-            mixed = torch.einsum(
-                "cw,bwc->bc", self.kernel_matrix().to(state.ring.dtype), state.ring[:, slots]
-            )
+        state.ring[:, slot] = new
+        state.length += 1
+        if self.kind == "learnable":
+            weights = state.weights[self.window - slot : 2 * self.window - slot]  # (W, C)
+            mixed = (state.ring * weights).sum(1)
         return torch.cat([x[..., : self.width], mixed[:, None].to(x.dtype)], dim=-1)
 
 

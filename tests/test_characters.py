@@ -33,9 +33,7 @@ def test_the_first_character_outside_the_alphabet_is_refused_with_its_position(k
     with pytest.raises(InputError) as refusal:
         tokenizer.encode(text)
     message = str(refusal.value)
-    assert message.startswith(
-        f"character {text[unknown[0]]!r} at position {unknown[0]} is not in the alphabet"
-    )
+    assert message.startswith(f"character {text[unknown[0]]!r} at position {unknown[0]} is not in the alphabet")
     assert len(message.splitlines()) == 1
 
 

@@ -18,9 +18,7 @@ tokenizer = MidiTokenizer()
 Note = tuple[int, int, int, int]  # onset, duration, pitch, velocity
 
 
-def piece(
-    *notes: Note, tpq: int = 50, pedal: tuple[tuple[int, int], ...] = (), drums: bool = False
-) -> ScoreTick:
+def piece(*notes: Note, tpq: int = 50, pedal: tuple[tuple[int, int], ...] = (), drums: bool = False) -> ScoreTick:
     score = ScoreTick(tpq)
     track = TrackTick("", 0, drums)
     for note in notes:
@@ -109,8 +107,7 @@ def test_tempo_changes_do_not_drift() -> None:
     decoded = round_trip(score)
     assert len(decoded) == 2000
     assert all(
-        abs(Fraction(onset, 100) - e) <= Fraction(5, 1000)
-        for (onset, *_), e in zip(decoded, expected, strict=True)
+        abs(Fraction(onset, 100) - e) <= Fraction(5, 1000) for (onset, *_), e in zip(decoded, expected, strict=True)
     )
 
 
@@ -156,9 +153,7 @@ def seconds_at(tick: int, tpq: int, tempos: list[tuple[int, int]]) -> Fraction:
 
 ticks = st.integers(0, 20_000)
 note = st.tuples(ticks, st.integers(0, 3_000), st.integers(0, 127) | st.integers(60, 62), st.integers(1, 127))
-tempo_maps = st.dictionaries(ticks, st.integers(150_000, 2_000_000), max_size=4).map(
-    lambda d: sorted(d.items())
-)
+tempo_maps = st.dictionaries(ticks, st.integers(150_000, 2_000_000), max_size=4).map(lambda d: sorted(d.items()))
 
 
 @settings(deadline=None, max_examples=150)
@@ -180,11 +175,7 @@ def test_no_note_is_lost(tracks: list[list[Note]], tempos: list[tuple[int, int]]
     explained = set()
     for onset, duration, pitch, velocity in chain(*tracks):
         true = seconds_at(onset, tpq, tempos)
-        near = [
-            key
-            for key in heard
-            if key[0] == pitch and abs(Fraction(key[1], 100) - true) <= Fraction(5001, 10**6)
-        ]
+        near = [key for key in heard if key[0] == pitch and abs(Fraction(key[1], 100) - true) <= Fraction(5001, 10**6)]
         assert near, f"pitch {pitch} at {float(true)} s is lost"
         explained.update(near)
         assert max(heard[key][1] for key in near) >= velocity - 2
@@ -219,9 +210,7 @@ def test_decoding_agrees_with_miditok(notes: list[Note]) -> None:
 def test_unfinished_and_stray_events_have_a_meaning() -> None:
     second = "TimeShift_2.0.50"
     assert notes_of(tokenizer.decode(events("NoteOn_60", "Velocity_63", second))) == [(0, 100, 60, 63)]
-    assert notes_of(tokenizer.decode(events("NoteOn_60", "Velocity_63", *[second] * 9))) == [
-        (0, UNCLOSED, 60, 63)
-    ]
+    assert notes_of(tokenizer.decode(events("NoteOn_60", "Velocity_63", *[second] * 9))) == [(0, UNCLOSED, 60, 63)]
     assert notes_of(tokenizer.decode(events("NoteOff_60", "Velocity_99", "NoteOn_60"))) == [
         (0, 1, 60, DEFAULT_VELOCITY)
     ]
@@ -234,25 +223,19 @@ def test_pad_is_skipped_wherever_it_stands() -> None:
     padded = torch.stack([torch.full_like(ids, PAD), ids], dim=1).flatten()
     between = padded[padded.ne(PAD).cummax(0).values]
     expected = tokenizer.decode(ids)
-    assert notes_of(tokenizer.decode(torch.cat([tokenizer.start, ids, tokenizer.start]))) == notes_of(
-        expected
-    )
+    assert notes_of(tokenizer.decode(torch.cat([tokenizer.start, ids, tokenizer.start]))) == notes_of(expected)
     assert [n[:3] for n in notes_of(tokenizer.decode(between))] == [n[:3] for n in notes_of(expected)]
     assert notes_of(tokenizer.decode(tokenizer.start)) == []
 
 
-@pytest.mark.parametrize(
-    "bad", [torch.tensor([3, 389]), torch.tensor([-1]), torch.tensor([[1]]), torch.tensor([1.0])]
-)
+@pytest.mark.parametrize("bad", [torch.tensor([3, 389]), torch.tensor([-1]), torch.tensor([[1]]), torch.tensor([1.0])])
 def test_ids_outside_the_vocabulary_are_refused(bad: torch.Tensor) -> None:
     with pytest.raises(InputError):
         tokenizer.decode(bad)
 
 
 def test_a_written_file_reads_back_as_the_score(tmp_path: Path) -> None:
-    score = tokenizer.decode(
-        tokenizer.encode(piece((0, 5, 60, 63), (5, 5, 60, 63), (5, 900, 20, 3), (5, 1, 127, 127)))
-    )
+    score = tokenizer.decode(tokenizer.encode(piece((0, 5, 60, 63), (5, 5, 60, 63), (5, 900, 20, 3), (5, 1, 127, 127))))
     write_midi(tmp_path / "new" / "piece.mid", score)
     assert ScoreTick(tmp_path / "new" / "piece.mid") == score
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["piece.mid"]

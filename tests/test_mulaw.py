@@ -94,17 +94,13 @@ def test_what_is_no_waveform_is_refused(waveform: torch.Tensor) -> None:
         MuLawTokenizer().encode(waveform)
 
 
-@pytest.mark.parametrize(
-    "ids", [torch.tensor([3, 256]), torch.tensor([-1]), torch.zeros(1, 1).long(), torch.zeros(1)]
-)
+@pytest.mark.parametrize("ids", [torch.tensor([3, 256]), torch.tensor([-1]), torch.zeros(1, 1).long(), torch.zeros(1)])
 def test_what_are_no_levels_is_refused(ids: torch.Tensor) -> None:
     with pytest.raises(InputError, match=r"ids? "):
         MuLawTokenizer().decode(ids)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"levels": 1}, {"levels": 2.5}, {"levels": 1 << 17}, {"sample_rate": 0}]
-)
+@pytest.mark.parametrize("settings", [{"levels": 1}, {"levels": 2.5}, {"levels": 1 << 17}, {"sample_rate": 0}])
 def test_bad_settings_are_refused_by_name(settings: dict[str, int]) -> None:
     with pytest.raises(InputError, match=next(iter(settings))):
         MuLawTokenizer(**settings)

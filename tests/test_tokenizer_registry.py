@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.tokenizers.registry import TOKENIZERS, Tokenizer, tokenizer_from_dict
+from waveletgpt.tokenizers.registry import TOKENIZERS, Tokenizer, check_ids, tokenizer_from_dict
 
 ROOT = Path(__file__).parents[1]
 DESCRIPTIONS: dict[str, dict[str, Any]] = {
@@ -112,3 +113,10 @@ def test_a_tokenizer_is_not_rebuilt_from_the_description_of_another() -> None:
 
     with pytest.raises(InputError, match="mulaw"):
         MuLawTokenizer.from_dict(DESCRIPTIONS["characters"])
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+def test_ids_of_any_whole_type_are_judged_by_their_value(dtype: torch.dtype) -> None:
+    check_ids(torch.tensor([0, 200, 255]).to(dtype), 256)
+    with pytest.raises(InputError, match="id 200 at position 1 is outside 0..199"):
+        check_ids(torch.tensor([0, 200]).to(dtype), 200)

@@ -114,9 +114,7 @@ class CharacterTokenizer:
         return table
 
     def _refuse(self, text: str, position: int) -> None:
-        raise InputError(
-            f"character {text[position]!r} at position {position} is not in the alphabet {self._quoted}"
-        )
+        raise InputError(f"character {text[position]!r} at position {position} is not in the alphabet {self._quoted}")
 
     @property
     def _quoted(self) -> str:

@@ -71,12 +71,8 @@ class MuLawTokenizer:
 def check_waveform(waveform: Tensor) -> None:
     """Raise InputError unless `waveform` is (S,) of finite floats."""
     if waveform.ndim != 1 or not waveform.is_floating_point():
-        raise InputError(
-            f"a waveform must be a 1-D tensor of floats, not {tuple(waveform.shape)} of {waveform.dtype}"
-        )
+        raise InputError(f"a waveform must be a 1-D tensor of floats, not {tuple(waveform.shape)} of {waveform.dtype}")
     broken = (~waveform.isfinite()).nonzero()
     if len(broken):
         position = int(broken[0])
-        raise InputError(
-            f"sample {position} of the waveform is {waveform[position].item()}, not a finite number"
-        )
+        raise InputError(f"sample {position} of the waveform is {waveform[position].item()}, not a finite number")

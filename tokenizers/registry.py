@@ -75,6 +75,7 @@ def check_ids(ids: Tensor, vocab_size: int) -> None:
     """Raise InputError unless `ids` are 1-D whole numbers in 0 .. vocab_size - 1."""
     if ids.ndim != 1 or ids.dtype not in WHOLE:
         raise InputError(f"ids must be a 1-D tensor of whole numbers, not {tuple(ids.shape)} of {ids.dtype}")
+    ids = ids.long()  # a bound may be more than a narrow type holds
     outside = ((ids < 0) | (ids >= vocab_size)).nonzero()
     if len(outside):
         position = int(outside[0])

@@ -6,7 +6,7 @@ from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.evaluation import in_unit
 
 
-def model_card(info: CheckpointInfo, config: TrainConfig) -> str:
+def model_card(gpt: GPT, info: CheckpointInfo, config: TrainConfig) -> str:
     """Markdown that says what a checkpoint is, what it was trained on and under which terms."""
     model, report = info.model, str(info.trained_on["report"])
     layer = "nothing (the baseline)" if model.mixer == "none" else f"a causal wavelet layer, `{model.mixer}`"
@@ -20,7 +20,7 @@ A GPT decoder for {info.modality} with {layer} between its blocks
 | blocks, coordinates, heads, hidden | {model.n_layer}, {model.n_embd}, {model.n_head}, {model.n_hidden} |
 | context | {model.block_size} tokens, {model.positions} positions |
 | wavelet levels | {"none" if model.mixer == "none" else model.n_levels} |
-| parameters | {GPT(model).n_parameters():,} |
+| parameters | {gpt.n_parameters():,} |
 | trained for | {info.steps:,} steps of {config.batch_size} windows, {info.tokens:,} tokens, seed {info.seed} |
 | training loss | {in_unit(info.losses["train"], report):.4f} {report} |
 | validation loss | {in_unit(info.losses["val"], report):.4f} {report}, over {config.eval_windows} windows |

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import tyro
 
+from waveletgpt.common import command_line
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.training.config import PRESETS, TrainConfig
 from waveletgpt.training.trainer import train
@@ -39,7 +40,7 @@ def parse(kind: type[C], arguments: list[str], description: str) -> C:
         raise InputError(f"--preset takes one of {', '.join(PRESETS)}, not {known.preset or 'nothing'}")
     preset = PRESETS[known.preset](data=Path(), out=Path())
     default = kind(**{f.name: getattr(preset, f.name) for f in fields(preset)})
-    return tyro.cli(
+    return command_line.parse(
         kind,
         default=replace(default, data=tyro.MISSING, out=tyro.MISSING),
         args=rest,

@@ -48,10 +48,7 @@ class Config(TrainConfig):
 def compare(config: Config) -> dict[str, Any]:
     """Train what is missing and report on every mixer, JSON-able. Losses in nats per token."""
     dataset = Dataset.open(config.data)
-    curves = {
-        mixer: [trained(config, mixer, seed) for seed in config.seeds]
-        for mixer in dict.fromkeys(config.mixers)
-    }
+    curves = {mixer: [trained(config, mixer, seed) for seed in config.seeds] for mixer in dict.fromkeys(config.mixers)}
     report = {
         "data": dataset.info.source,
         "report": dataset.info.report,

@@ -33,7 +33,11 @@ class OptimizerConfig:
             raise InputError(f"--optimizer.min-lr-ratio is {self.min_lr_ratio}; it must be from 0 to 1")
         if self.warmup_steps < 0:
             raise InputError(f"--optimizer.warmup-steps is {self.warmup_steps}; it must be 0 or more")
-        if self.clip <= 0:
+        if not self.weight_decay >= 0:
+            raise InputError(f"--optimizer.weight-decay is {self.weight_decay}; it must be 0 or more")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"--optimizer.betas are {self.betas}; both must be at least 0 and below 1")
+        if not self.clip > 0:
             raise InputError(f"--optimizer.clip is {self.clip}; it must be above 0")
 
 
@@ -72,8 +76,8 @@ class TrainConfig:
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} is {getattr(self, name)}; it must be 1 or more")
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}; it must be 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"--seed is {self.seed}; it must be 0 or more and below 2**63")
         if self.threads < 0:
             raise InputError(f"--threads is {self.threads}; it must be 0 or more")
 

@@ -20,7 +20,9 @@ from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_directory
 
 FORMAT_VERSION = 1
+LARGEST_VOCABULARY = 1 << 16
 SPLITS = ("train", "val", "test")
+FILES = ("dataset.json", *(f"{split}.bin" for split in SPLITS))
 Tokens = NDArray[np.unsignedinteger[Any]]
 
 
@@ -36,7 +38,16 @@ class DatasetInfo:
     source: str
     licence: str
     splits: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By split: number of tokens, number of files, sha256 of the token file."""
+    """By split: number of tokens, number of pieces, sha256 of the token file."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.vocab_size, int) or not 1 <= self.vocab_size <= LARGEST_VOCABULARY:
+            raise InputError(
+                f"a vocabulary of {self.vocab_size!r} tokens cannot be stored; {LARGEST_VOCABULARY} is the most"
+            )
+        for split, facts in self.splits.items():
+            if not isinstance(facts["tokens"], int) or not isinstance(facts["sha256"], str):
+                raise InputError(f"the split {split} needs a number of tokens and a sha256")
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
@@ -52,10 +63,11 @@ def write_dataset(
 ) -> DatasetInfo:
     """Write the splits' `pieces` (1-D ids each) one after another; returns `info` with what was counted.
 
-    `advance` is told 1 for every piece written. Nothing is left behind if a piece raises.
+    `advance` is told 1 for every piece written. Nothing is left behind if a piece raises. Prepared data that
+    `directory` held are replaced; InputError if it holds anything else.
     """
     splits: dict[str, dict[str, Any]] = {}
-    with atomic_directory(directory) as partial:
+    with atomic_directory(directory, FILES) as partial:
         for split in SPLITS:
             digest, tokens, count = hashlib.sha256(), 0, 0
             with (partial / f"{split}.bin").open("wb") as file:
@@ -84,20 +96,16 @@ class Dataset:
         """Open prepared data; InputError if it is missing, damaged, or not of `modality` where one is given."""
         path = directory / "dataset.json"
         if not path.is_file():
-            raise InputError(
-                f"{directory} holds no prepared data (no dataset.json); make it with prepare_*.py"
-            )
+            raise InputError(f"{directory} holds no prepared data (no dataset.json); make it with prepare_*.py")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             version = content.pop("format_version")
             known = {f.name for f in fields(DatasetInfo)}
             info = DatasetInfo(**content) if set(content) <= known else None
         except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
-            raise InputError(f"{path} cannot be read as a description of data ({error!r})") from None
+            raise InputError(f"{path} cannot be read as a description of data: {error}") from None
         if info is None or version != FORMAT_VERSION:
-            raise InputError(
-                f"{path} has format version {version}; this program reads version {FORMAT_VERSION}"
-            )
+            raise InputError(f"{path} has format version {version}; this program reads version {FORMAT_VERSION}")
         if modality is not None and info.modality != modality:
             raise InputError(f"{directory} holds {info.modality}; data for {modality} is needed")
         return cls(directory, info)
@@ -109,9 +117,11 @@ class Dataset:
         if not expected:
             raise InputError(f"{self.directory} has no tokens in its {split} split")
         if not path.is_file() or path.stat().st_size != expected:
-            raise InputError(
-                f"{path} is not the {expected} bytes that dataset.json tells of; prepare the data again"
-            )
+            raise InputError(f"{path} is not the {expected} bytes that dataset.json tells of; prepare the data again")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != self.info.splits[split]["sha256"]:
+            raise InputError(f"{path} is damaged (its sha256 is not that in dataset.json); prepare the data again")
         return np.memmap(path, dtype=self.info.dtype, mode="r")
 
 

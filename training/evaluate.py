@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import tyro
 
+from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
@@ -39,14 +39,14 @@ class Config:
             raise InputError(f"--windows is {self.windows}; it must be 0 (all) or more")
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; it must be 1 or more")
+        if self.threads < 0:
+            raise InputError(f"--threads is {self.threads}; it must be 0 or more")
 
 
 def measure(config: Config) -> dict[str, Any]:
     """The checkpoint's loss and what it was measured on, JSON-able."""
     dataset = Dataset.open(config.data)
-    checkpoint = load_checkpoint(
-        config.checkpoint, modality=dataset.info.modality, device=pick_device(config.device)
-    )
+    checkpoint = load_checkpoint(config.checkpoint, modality=dataset.info.modality, device=pick_device(config.device))
     if checkpoint.info.tokenizer != dataset.info.tokenizer:
         raise InputError(
             f"{config.checkpoint} and {config.data} differ in their vocabulary; prepare the data with the tokenizer "
@@ -72,7 +72,7 @@ def measure(config: Config) -> dict[str, Any]:
 
 def main() -> None:
     """Read the command line, measure and print."""
-    config = tyro.cli(Config, description=__doc__)
+    config = parse(Config, description=__doc__)
     if config.threads:
         torch.set_num_threads(config.threads)
     print(json.dumps(measure(config)))

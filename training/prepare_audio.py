@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
 from torch import Tensor
 
+from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.audio_file import audio_seconds, read_audio, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
@@ -59,9 +59,7 @@ def prepare(config: Config) -> DatasetInfo:
         files = files_under(path, SUFFIXES)
         seconds = {file.stem: audio_seconds(file) for file in files}
         if len(seconds) < len(files):
-            raise InputError(
-                f"{config.source} holds files that differ in their folder or suffix alone; rename them"
-            )
+            raise InputError(f"{config.source} holds files that differ in their folder or suffix alone; rename them")
         split_of = split_by_size(seconds, [frozenset(group.split(",")) for group in config.keep_together])
 
         def encoded(split: str) -> Iterator[Tensor]:
@@ -81,7 +79,7 @@ def write_pieces(folder: Path) -> None:
 
 def main() -> None:
     """Read the command line and prepare."""
-    config = tyro.cli(Config, description=__doc__)
+    config = parse(Config, description=__doc__)
     info = prepare(config)
     seconds = {split: facts["tokens"] / config.sample_rate for split, facts in info.splits.items()}
     print(f"{config.out}: " + ", ".join(f"{length:,.1f} s {split}" for split, length in seconds.items()))

@@ -7,10 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-import tyro
+from numpy.typing import NDArray
 from torch import Tensor
 
+from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
 from waveletgpt.training.data import SPLITS, DatasetInfo, write_dataset
@@ -55,9 +57,7 @@ def prepare(config: Config) -> DatasetInfo:
     )
     with opened_source(config.source, write_pieces) as path:
         files = files_under(path, SUFFIXES)
-        split_of = split_by_csv(path) or split_by_size(
-            {file.as_posix(): file.stat().st_size for file in files}
-        )
+        split_of = split_by_csv(path) or split_by_size({file.as_posix(): file.stat().st_size for file in files})
         files = [file for file in files if file.as_posix() in split_of]
         with (
             ProcessPoolExecutor(os.cpu_count()) as pool,
@@ -67,35 +67,38 @@ def prepare(config: Config) -> DatasetInfo:
             def encoded(split: str) -> Iterator[Tensor]:
                 chosen = [file for file in files if split_of[file.as_posix()] == split]
                 for ids in pool.map(_encode, chosen, chunksize=4):
-                    yield torch.cat([tokenizer.start, ids])
+                    yield torch.cat([tokenizer.start, torch.from_numpy(ids)])
 
             return write_dataset(config.out, info, {split: encoded(split) for split in SPLITS}, advance)
 
 
 def split_by_csv(path: Path) -> dict[str, str]:
     """Which split each file below the folder `path` is in, by the csv there; empty if there is none."""
-    for table in sorted(path.rglob("*.csv")) if path.is_dir() else []:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if not {"midi_filename", "split"} <= set(rows.fieldnames or ()):
-                continue
-            splits = {}
-            for row in rows:
-                midi = table.parent / row["midi_filename"]
-                if row["split"] not in SPLIT_NAMES:
-                    raise InputError(
-                        f"{table.name} has the split {row['split']!r}; known are {', '.join(SPLIT_NAMES)}"
-                    )
-                if not midi.is_file():
-                    raise InputError(f"{table.name} names {row['midi_filename']}, which is not there")
-                splits[midi.as_posix()] = SPLIT_NAMES[row["split"]]
-            return splits
+    for table in sorted(path.rglob("[!.]*.csv")) if path.is_dir() else []:
+        try:
+            with table.open(encoding="utf-8-sig", newline="") as file:
+                rows = list(csv.DictReader(file, restval=""))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{table.name} cannot be read as a csv: {error}") from None
+        if not rows or not {"midi_filename", "split"} <= set(rows[0]):
+            continue
+        splits = {}
+        for row in rows:
+            midi = table.parent / row["midi_filename"]
+            if row["split"] not in SPLIT_NAMES:
+                raise InputError(f"{table.name} has the split {row['split']!r}; known are {', '.join(SPLIT_NAMES)}")
+            if not midi.is_file():
+                raise InputError(f"{table.name} names {row['midi_filename']}, which is not there")
+            splits[midi.as_posix()] = SPLIT_NAMES[row["split"]]
+        return splits
     return {}
 
 
-def _encode(file: Path) -> Tensor:
+def _encode(file: Path) -> NDArray[np.int64]:
     torch.set_num_threads(1)
-    return MidiTokenizer().encode(file)
+    # An array, because a tensor would come through shared memory, one open file each.
+    ids: NDArray[np.int64] = MidiTokenizer().encode(file).numpy()
+    return ids
 
 
 def write_pieces(folder: Path) -> None:
@@ -106,7 +109,7 @@ def write_pieces(folder: Path) -> None:
 
 def main() -> None:
     """Read the command line and prepare."""
-    config = tyro.cli(Config, description=__doc__)
+    config = parse(Config, description=__doc__)
     info = prepare(config)
     counts = (f"{f['pieces']:,} pieces, {f['tokens']:,} events {split}" for split, f in info.splits.items())
     print(f"{config.out}: " + "; ".join(counts))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import tyro
 from rich.console import Console
 from torch import Tensor
 
+from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.training.data import DatasetInfo, write_dataset
@@ -24,7 +24,7 @@ class Config:
     """Characters to ids, split by position: 90 % to train on, 5 % each to validate and to test."""
 
     source: str
-    """A text file, a folder of .txt files, an archive or .gz of either, a URL of one, or `builtin`: the manual
+    """A text file in UTF-8, a folder of .txt files, an archive or .gz of either, a URL of one, or `builtin`: the manual
     that comes with Python, to try things with no data at hand."""
     out: Path
     """Directory to write."""
@@ -48,6 +48,13 @@ def prepare(config: Config) -> DatasetInfo:
         "text8": lambda: CharacterTokenizer.text8(replacement=config.replacement),
     }
     tokenizer = make[config.alphabet]()
+    unknown = set(text) - set(tokenizer.alphabet)
+    if unknown and config.replacement is None:
+        position = min(map(text.index, unknown))
+        raise InputError(
+            f"{config.source}: character {text[position]!r} at position {position} is not in the alphabet "
+            f"{config.alphabet}; --replacement takes a character to put in its place"
+        )
     first, second = len(text) * 90 // 100, len(text) * 95 // 100
     bounds = {"train": (0, first), "val": (first, second), "test": (second, len(text))}
     pieces = {split: encoded(tokenizer, text[start:end]) for split, (start, end) in bounds.items()}
@@ -70,16 +77,17 @@ def encoded(tokenizer: CharacterTokenizer, text: str) -> Iterator[Tensor]:
 
 
 def read_source(source: str) -> str:
-    """All text of a source, files in order of their names with an empty line between them."""
+    """All text of a source, files in order of their names with an empty line between them.
+
+    Lines end in a newline alone, whatever ended them, and no byte order mark is left.
+    """
     with opened_source(source, write_manual) as path:
         texts = []
         for file in files_under(path, (".txt",)):
             try:
-                texts.append(file.read_text(encoding="utf-8"))
+                texts.append(file.read_text(encoding="utf-8-sig"))
             except UnicodeDecodeError as error:
-                raise InputError(
-                    f"{file.name} is not UTF-8 text: byte {error.start} cannot be read"
-                ) from None
+                raise InputError(f"{file.name} is not UTF-8 text: byte {error.start} cannot be read") from None
         return "\n\n".join(texts)
 
 
@@ -91,7 +99,7 @@ def write_manual(folder: Path) -> None:
 
 def main() -> None:
     """Read the command line and prepare."""
-    config = tyro.cli(Config, description=__doc__)
+    config = parse(Config, description=__doc__)
     console = Console(highlight=False, soft_wrap=True)
     with console.status(f"encoding {config.source} ..."):
         info = prepare(config)

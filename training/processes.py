@@ -71,9 +71,7 @@ def pick_device(name: str, local_rank: int = 0) -> torch.device:
             device = torch.device("cuda", local_rank)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try cpu"
-        ) from None
+        raise InputError(f"--device {name} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
     if device.type == "cuda":
         torch.cuda.set_device(device)
     return device

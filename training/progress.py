@@ -58,16 +58,12 @@ class TrainingProgress:
 
     def stopped(self) -> None:
         """Say that the run has stopped early and how to go on."""
-        self.console.print(
-            f"Stopped; the run is saved in {self.config.out}. To go on, add --resume to the command."
-        )
+        self.console.print(f"Stopped; the run is saved in {self.config.out}. To go on, add --resume to the command.")
 
 
 @contextmanager
 def piece_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar over `total` pieces; yields the function that is told how many more are done."""
-    with Progress(
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True
-    ) as bar:
+    with Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.update(task, advance=count)

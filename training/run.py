@@ -123,6 +123,7 @@ class Run:
         lines = "".join(json.dumps(row) + "\n" for row in standing.metrics)
         write_text(config.out / "metrics.jsonl", lines)
         for name in ["last", "best"] if is_best else ["last"]:
-            save_checkpoint(config.out / name, self.model, info, metrics=lines, card=model_card(info, config))
+            card = model_card(self.model, info, config)
+            save_checkpoint(config.out / name, self.model, info, metrics=lines, card=card)
         self.save_state()
         return is_best

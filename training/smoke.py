@@ -27,9 +27,7 @@ def commands(modality: str, folder: Path) -> list[list[str]]:
         train = [*python, f"{SCRIPTS}/train_{modality}.py", "--preset", "debug", "--data", f"{data}"]
         found.append([*train, "--out", f"{run}", "--model.mixer", mixer])
         best = f"{run / 'best'}"
-        found.append(
-            [*python, f"{SCRIPTS}/evaluate.py", "--checkpoint", best, "--data", f"{data}", "--split", "test"]
-        )
+        found.append([*python, f"{SCRIPTS}/evaluate.py", "--checkpoint", best, "--data", f"{data}", "--split", "test"])
         length, name = length_and_name
         generate = [*python, "-m", "waveletgpt.app", "generate", modality, "--checkpoint", best]
         found.append([*generate, "--length", length, "--out", f"{run / name}"])

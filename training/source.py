@@ -1,12 +1,15 @@
 """Where data come from: a file, a folder, an archive, a URL, or what the project makes itself."""
 
 import gzip
+import http.client
+import lzma
 import shutil
 import tarfile
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +21,10 @@ from waveletgpt.common.errors import InputError
 
 BUILTIN = "builtin"
 TIMEOUT_SECONDS = 60
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile)
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    RuntimeError,  # zipfile's for a password, or a compression it does not know
+)
 
 
 @contextmanager
@@ -43,18 +49,21 @@ def opened_source(source: str, builtin: Callable[[Path], None]) -> Iterator[Path
 
 
 def files_under(path: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The file `path`, or all files below the folder `path` with one of `suffixes`, sorted by name."""
+    """The file `path`, or all files below the folder `path` with one of `suffixes`, sorted by name.
+
+    Hidden files, such as those that macOS adds to archives, are left out.
+    """
     if path.is_file():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
+    found = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file())
     if not found:
         raise InputError(f"{path} holds no files ending in {', '.join(suffixes)}")
     return found
 
 
 def _download(url: str, scratch: Path) -> Path:
-    target = scratch / (Path(urlparse(url).path).name or "download")
     try:
+        target = scratch / (Path(urlparse(url).path).name or "download")
         with (
             urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response,  # noqa: S310, http(s) only
             Progress(transient=True) as progress,
@@ -65,7 +74,7 @@ def _download(url: str, scratch: Path) -> Path:
             while block := response.read(1 << 20):
                 file.write(block)
                 progress.update(task, advance=len(block))
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise InputError(f"{url} cannot be downloaded: {error}") from None
     if total and target.stat().st_size != total:
         raise InputError(f"{url} broke off after {target.stat().st_size} of {total} bytes; try again")

@@ -25,9 +25,7 @@ def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]]
         group_of.update(dict.fromkeys(merged, merged))
     groups = sorted(set(group_of.values()), key=min)
     if len(groups) < len(SPLITS):
-        raise InputError(
-            f"{len(groups)} pieces cannot be divided into {', '.join(SPLITS)}; at least 3 are needed"
-        )
+        raise InputError(f"{len(groups)} pieces cannot be divided into {', '.join(SPLITS)}; at least 3 are needed")
     random.Random(0).shuffle(groups)  # noqa: S311, an order, not a secret
 
     def size(group: frozenset[str]) -> float:
@@ -35,11 +33,11 @@ def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]]
 
     target = HELD_OUT * sum(sizes.values())
     splits, left = {}, groups
-    for split in ("test", "val"):
-        # Whole pieces in random order as long as they fit; at least one, the smallest.
+    for split, others in (("test", 2), ("val", 1)):
+        # Whole pieces in random order as long as they fit; at least one, the smallest, and one for each other split.
         chosen: list[frozenset[str]] = []
         for group in left:
-            if sum(map(size, chosen)) + size(group) <= target:
+            if len(left) - len(chosen) > others and sum(map(size, chosen)) + size(group) <= target:
                 chosen.append(group)
         chosen = chosen or [min(left, key=size)]
         left = [group for group in left if group not in chosen]

@@ -49,9 +49,7 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
         check_long_enough(train_tokens, T, f"{config.data}: the train split")
         check_long_enough(val_tokens, T, f"{config.data}: the val split")
         if config.batch_size % processes.world:
-            raise InputError(
-                f"--batch-size is {config.batch_size}; {processes.world} processes cannot share it evenly"
-            )
+            raise InputError(f"--batch-size is {config.batch_size}; {processes.world} processes cannot share it evenly")
 
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -90,21 +88,17 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
                 standing.loss_count += len(losses)
                 standing.step = end
                 standing.seconds += time.perf_counter() - started
+                check_finite(processes.mean(standing.loss_sum), config, end)
                 progress.update(end, float(losses[-1]))
 
                 if end % config.eval_every == 0 or end == config.steps:
                     train_loss = processes.mean(standing.loss_sum / standing.loss_count)
-                    val_loss = evaluate(
-                        model, val_tokens, validation, batch_size=config.batch_size, autocast=autocast
-                    )
-                    if not math.isfinite(train_loss + val_loss):
-                        raise InputError(
-                            f"the loss is no longer finite at step {end}; try a lower --optimizer.lr "
-                            f"(what {config.out} holds is from before)"
-                        )
+                    val_loss = evaluate(model, val_tokens, validation, batch_size=config.batch_size, autocast=autocast)
+                    check_finite(val_loss, config, end)
                     is_best = run.record(train_loss, val_loss)
                     progress.evaluated(train_loss, val_loss, is_best=is_best)
                 if processes.any(stopping()) and end < config.steps:
+                    standing.loss_sum = processes.mean(standing.loss_sum)  # what every process resumes from
                     run.save_state()
                     progress.stopped()
                     raise KeyboardInterrupt
@@ -112,8 +106,15 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
     return Result(standing.step, val_loss, standing.best_val_loss, standing.seconds, processes.is_first)
 
 
+def check_finite(loss: float, config: TrainConfig, step: int) -> None:
+    """InputError if training has diverged; called before anything is saved."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"the loss is no longer finite at step {step}; try a lower --optimizer.lr "
+            f"(what {config.out} holds is from before)"
+        )
+
+
 def next_pause(step: int, config: TrainConfig) -> int:
     """The step after `step` at which to look up: to show progress, evaluate, or end."""
-    return min(
-        (step // LOG_EVERY + 1) * LOG_EVERY, (step // config.eval_every + 1) * config.eval_every, config.steps
-    )
+    return min((step // LOG_EVERY + 1) * LOG_EVERY, (step // config.eval_every + 1) * config.eval_every, config.steps)

@@ -1,0 +1,90 @@
+"""Imports run one way, and nothing is unpickled."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("app", "models", "tokenizers", "training", "common")
+MAY_USE = {
+    "common": {"common"},
+    "models": {"common", "models"},
+    "tokenizers": {"common", "tokenizers"},
+    "training": {"common", "models", "tokenizers", "training"},
+    "app": {"app", "checkpoints", "common", "models", "tokenizers"},
+}
+SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every name that a source imports, dotted, from the top."""
+    package = ["waveletgpt", *path.relative_to(ROOT).parent.parts]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_imports_run_one_way(folder: str) -> None:
+    sources = [path for path in SOURCES if path.is_relative_to(ROOT / folder)]
+    assert sources
+    for path in sources:
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[0] == "waveletgpt":
+                assert parts[1] in MAY_USE[folder], f"{path.relative_to(ROOT)} imports {name}"
+            else:
+                assert parts[0] not in FOLDERS or parts[0] == "tokenizers", (
+                    f"{path.relative_to(ROOT)}: {name}"
+                )
+
+
+def test_training_names_the_app_only_to_run_it_as_a_command() -> None:
+    naming = {
+        path.name for path in (ROOT / "training").glob("*.py") if "waveletgpt.app" in path.read_text("utf-8")
+    }
+    assert naming <= {"smoke.py"}
+    assert '"-m", "waveletgpt.app"' in (ROOT / "training" / "smoke.py").read_text("utf-8")
+
+
+def test_the_app_does_not_name_training() -> None:
+    for path in (ROOT / "app").rglob("*.py"):
+        assert "waveletgpt.training" not in path.read_text("utf-8"), path
+
+
+def test_modalities_are_a_file_each_and_do_not_touch_one_another() -> None:
+    for modality in ("text", "audio", "music"):
+        for path in (ROOT / "training" / f"{kind}_{modality}.py" for kind in ("prepare", "train")):
+            others = {"text", "audio", "music"} - {modality}
+            names = {
+                name.split(".")[-2] for name in imported(path) if name.startswith("waveletgpt.training.")
+            }
+            assert not {name for name in names if name.endswith(tuple(f"_{other}" for other in others))}
+
+
+def test_nothing_is_unpickled() -> None:
+    refused = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+    for path in SOURCES:
+        assert not {name.split(".")[0] for name in imported(path)} & refused, path
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr in ("load", "save")
+                and isinstance(node.value, ast.Name)
+            ):
+                assert node.value.id != "torch", f"{path.relative_to(ROOT)} uses torch.{node.attr}"
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant)
+                assert node.value.value is False
+
+
+def test_sources_are_short() -> None:
+    """One idea a file."""
+    for path in SOURCES:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path

@@ -1,0 +1,143 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.models.sampling import (
+    Sampling,
+    apply_temperature,
+    keep_likeliest,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+)
+
+LOGITS = torch.tensor([[0.5, 0.05, 0.15, 0.3]]).log()  # in descending order: tokens 0, 3, 2, 1
+
+
+def kept(logits: Tensor) -> list[int]:
+    return logits.isfinite().nonzero()[:, -1].tolist()
+
+
+def test_temperature_raises_probabilities_to_a_power() -> None:
+    for temperature in (0.5, 1.0, 2.0):
+        powers = LOGITS.exp() ** (1 / temperature)
+        torch.testing.assert_close(apply_temperature(LOGITS, temperature).softmax(-1), powers / powers.sum())
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-44])
+def test_a_low_temperature_ends_at_the_likeliest_token(temperature: float) -> None:
+    """With logits far above 0 too, which would overflow if they were divided as they are."""
+    probabilities = apply_temperature(LOGITS + 50, temperature).softmax(-1)
+    assert probabilities.tolist() == [[1.0, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize(("k", "tokens"), [(1, [0]), (2, [0, 3]), (3, [0, 2, 3]), (4, [0, 1, 2, 3]), (9, [0, 1, 2, 3])])
+def test_top_k(k: int, tokens: list[int]) -> None:
+    assert kept(keep_top_k(LOGITS, k)) == tokens
+
+
+def test_top_k_keeps_no_more_in_a_tie() -> None:
+    assert kept(keep_top_k(torch.tensor([[1.0, 2.0, 2.0, 2.0]]), 2)) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("p", "tokens"),
+    [
+        (0.01, [0]),
+        (0.49, [0]),
+        (0.51, [0, 3]),
+        (0.79, [0, 3]),
+        (0.81, [0, 2, 3]),
+        (0.96, [0, 1, 2, 3]),
+        (1.0, [0, 1, 2, 3]),
+    ],
+)
+def test_top_p(p: float, tokens: list[int]) -> None:
+    assert kept(keep_top_p(LOGITS, p)) == tokens
+
+
+@pytest.mark.parametrize(
+    ("p", "tokens"),
+    [(0.0, [0, 1, 2, 3]), (0.09, [0, 1, 2, 3]), (0.11, [0, 2, 3]), (0.31, [0, 3]), (0.61, [0]), (1.0, [0])],
+)
+def test_min_p(p: float, tokens: list[int]) -> None:
+    assert kept(keep_min_p(LOGITS, p)) == tokens
+
+
+def test_the_likeliest_is_the_first_of_a_tie() -> None:
+    assert kept(keep_likeliest(torch.tensor([[1.0, 3.0, 3.0, 2.0]]))) == [1]
+
+
+def test_rows_are_filtered_independently() -> None:
+    logits = torch.randn(5, 30)
+    for sampling in (Sampling(0), Sampling(0.7, 5), Sampling(top_p=0.8), Sampling(min_p=0.2)):
+        alone = torch.cat([sampling.filter(row[None]) for row in logits])
+        assert torch.equal(sampling.filter(logits), alone)
+
+
+def test_filters_follow_one_another() -> None:
+    """At temperature 0.5 the probabilities are 0.68, 0.25, 0.06 and 0.01; of the three that top-k leaves, the
+    first two hold 0.93 of the whole.
+    """
+    assert kept(Sampling(0.5, top_k=3, top_p=0.92).filter(LOGITS)) == [0, 3]
+    assert kept(Sampling(0.5, top_k=3, top_p=0.95).filter(LOGITS)) == [0, 2, 3]
+    assert kept(Sampling(0.5, top_k=3, top_p=0.95, min_p=0.2).filter(LOGITS)) == [0, 3]
+    assert kept(Sampling(0).filter(LOGITS)) == [0]
+    assert kept(Sampling().filter(LOGITS)) == [0, 1, 2, 3]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40),
+    st.integers(1, 50),
+    st.floats(0.01, 1),
+    st.floats(0, 1),
+)
+def test_filters_against_their_definitions(values: list[float], k: int, p: float, min_p: float) -> None:
+    logits = torch.tensor([values])
+    probabilities = logits.double().softmax(-1)[0]
+    for filtered in (keep_top_k(logits, k), keep_top_p(logits, p), keep_min_p(logits, min_p)):
+        inside = filtered.isfinite()
+        assert inside[0, logits.argmax()]  # the likeliest always stays
+        assert torch.equal(filtered[inside], logits[inside])  # and what stays is not changed
+        assert (filtered[~inside] == -math.inf).all()
+    assert len(kept(keep_top_k(logits, k))) == min(k, len(values))
+    chosen = kept(keep_top_p(logits, p))
+    assert probabilities[chosen].sum() >= p - 1e-6
+    assert probabilities[chosen].sum() - probabilities[chosen].min() < p + 1e-6  # one fewer would not do
+    for token, probability in enumerate(probabilities / probabilities.max()):
+        if abs(probability - min_p) > 1e-5:
+            assert (token in kept(keep_min_p(logits, min_p))) == bool(probability > min_p)
+
+
+def test_everything_stays_at_top_p_1() -> None:
+    """Although the tail's probabilities vanish beside the sum of the others."""
+    logits = torch.linspace(0, -25, 400)[None]
+    assert len(kept(keep_top_p(logits, 1.0))) == 400
+
+
+@pytest.mark.parametrize(
+    ("setting", "name"),
+    [
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": math.inf}, "temperature"),
+        ({"temperature": math.nan}, "temperature"),
+        ({"top_k": 0}, "top-k"),
+        ({"top_p": 0.0}, "top-p"),
+        ({"top_p": 1.1}, "top-p"),
+        ({"top_p": math.nan}, "top-p"),
+        ({"min_p": -0.1}, "min-p"),
+        ({"min_p": 1.1}, "min-p"),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(setting: dict[str, Any], name: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        Sampling(**setting)
+    assert str(refusal.value).startswith(name)
+    assert len(str(refusal.value).splitlines()) == 1
