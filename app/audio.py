@@ -1,0 +1,65 @@
+"""Raw audio: a file or a recording, continued sample by sample."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from waveletgpt.app.figures import as_html, sound_figure
+from waveletgpt.app.modality import Extent, Modality, PromptField
+from waveletgpt.app.streaming import Take
+from waveletgpt.tokenizers.audio_file import read_audio, write_wav
+from waveletgpt.tokenizers.mulaw import MuLawTokenizer
+
+
+class Audio(Modality[MuLawTokenizer]):
+    """Samples of a waveform."""
+
+    name = "audio"
+    tokenizer_kind = "mulaw"
+    unit = "seconds"
+    tokens = "samples"
+    loss_unit = "bits per sample"
+    prompt = PromptField(
+        "Prompt: an audio file or a recording",
+        "Without one, both models begin from silence.",
+        suffixes=(".wav", ".flac", ".ogg", ".mp3"),
+        records=True,
+    )
+    length = Extent(1.0, 0.1, 5.0, 0.1)
+    keep = Extent(1.0, 0.1, 5.0, 0.1)
+    temperature = 1.0
+    files = (".wav",)
+    refresh = 1.5
+    fact_types: ClassVar[dict[str, str]] = {
+        "seconds": "number",
+        "prompt_seconds": "number",
+        "sample_rate": "integer",
+    }
+
+    def read_prompt(self, source: str | Path, tokenizer: MuLawTokenizer) -> Tensor:
+        """Ids of a sound file, resampled and brought to the loudness of the training data."""
+        return tokenizer.encode(read_audio(source, tokenizer.sample_rate))
+
+    def count(self, amount: float, tokenizer: MuLawTokenizer) -> int:
+        """Samples in `amount` seconds."""
+        return max(1, round(amount * tokenizer.sample_rate))
+
+    def view(self, take: Take, tokenizer: MuLawTokenizer) -> str:
+        """Waveform above spectrogram."""
+        rate = tokenizer.sample_rate
+        boundary, total = take.prompted / rate, (take.prompted + take.wanted) / rate
+        figure = sound_figure(tokenizer.decode(take.ids).numpy(), rate, boundary=boundary, total=total)
+        return as_html(figure, f"Waveform and spectrogram of {len(take.ids) / rate:.2f} seconds of sound")
+
+    def facts(self, take: Take, tokenizer: MuLawTokenizer) -> dict[str, Any]:
+        """How long it is, and how much of that is the prompt."""
+        rate = tokenizer.sample_rate
+        return {"seconds": len(take.ids) / rate, "prompt_seconds": take.prompted / rate, "sample_rate": rate}
+
+    def write(self, take: Take, tokenizer: MuLawTokenizer, path: Path) -> None:
+        """Write a WAV file."""
+        write_wav(path, tokenizer.decode(take.ids), tokenizer.sample_rate)
+
+
+MODALITY = Audio()

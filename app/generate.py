@@ -1,0 +1,119 @@
+"""`waveletgpt generate`: one checkpoint, any number of samples, to the screen or to files."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from waveletgpt.app.checkpoints import Loaded, load
+from waveletgpt.app.cli import Generate
+from waveletgpt.app.modalities import load_modality
+from waveletgpt.app.modality import Modality, in_loss_unit
+from waveletgpt.app.streaming import Sampling, Take, stream
+from waveletgpt.common.errors import InputError
+
+REFRESH = 0.1  # seconds
+
+
+def run(options: Generate) -> None:
+    """Generate what `options` ask for. Raises InputError before anything is written."""
+    modality = load_modality(options.kind)
+    prompt = _prompt(options, modality)
+    if options.samples < 1:
+        raise InputError(f"--samples is {options.samples}; it must be 1 or more")
+    targets = _targets(options, modality)
+    torch.set_num_threads(1)  # a token is too little work to share: more threads only wait for each other
+    loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind)
+    length = _or(options.length, modality.length.default)
+    job = modality.job(loaded, prompt, length, _or(options.keep, modality.keep.default))
+    temperature = _or(options.temperature, modality.temperature)
+    sampling = Sampling(temperature, options.top_k, options.top_p, options.min_p, options.seed)
+    snapshots = (takes for (takes,) in stream([job], sampling, samples=options.samples, every=REFRESH))
+    if targets:
+        takes = _watched(snapshots, modality)
+        for take, target in zip(takes, targets, strict=True):
+            modality.write(take, loaded.tokenizer, target)
+            print(target)
+    else:
+        takes = _printed(snapshots, loaded)
+    _report(takes, modality)
+
+
+def _or(given: float | None, default: float) -> float:
+    return default if given is None else given
+
+
+def _prompt(options: Generate, modality: Modality[Any]) -> str | Path | None:
+    if options.prompt is not None and options.prompt_file is not None:
+        raise InputError("--prompt and --prompt-file are both given; give one of them")
+    if options.prompt is not None and modality.prompt.suffixes:
+        raise InputError(f"--prompt is for text; give {modality.name} as a file, with --prompt-file")
+    return options.prompt_file if options.prompt is None else options.prompt
+
+
+def _targets(options: Generate, modality: Modality[Any]) -> list[Path]:
+    """The files to write, one a sample; none if the samples are to be printed."""
+    out = options.out
+    if out is None and modality.files:
+        out = Path(f"{options.checkpoint.resolve().name}-seed{options.seed}{modality.files[0]}")
+    if out is None:
+        return []
+    numbers = range(1, options.samples + 1)
+    targets = [out] if options.samples == 1 else [out.with_stem(f"{out.stem}-{i}") for i in numbers]
+    for target in targets:
+        modality.check_target(target)
+    return targets
+
+
+def _printed(snapshots: Iterator[list[Take]], loaded: Loaded) -> list[Take]:
+    """Print a text as it is written, or several once they are."""
+    takes: list[Take] = []
+    shown = 0
+    for takes in snapshots:
+        if len(takes) == 1:
+            print(loaded.tokenizer.decode(takes[0].ids[shown:]), end="", flush=True)
+            shown = len(takes[0].ids)
+    if len(takes) == 1:
+        print(flush=True)
+    else:
+        for i, take in enumerate(takes, 1):
+            print(f"--- {i} ---\n{loaded.tokenizer.decode(take.ids)}", flush=True)
+    return takes
+
+
+def _watched(snapshots: Iterator[list[Take]], modality: Modality[Any]) -> list[Take]:
+    """Read to the end, with a progress bar on standard error if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn(modality.name),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TextColumn("{task.fields[speed]:,.0f} tokens/s"),
+        TimeRemainingColumn(),
+    )
+    takes = next(snapshots)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=takes[0].wanted, speed=0.0)
+        for takes in snapshots:
+            bar.update(task, completed=takes[0].written, speed=_speed(takes))
+    return takes
+
+
+def _speed(takes: list[Take]) -> float:
+    """Tokens a second of all samples together."""
+    return sum(take.tokens_per_second for take in takes)
+
+
+def _report(takes: list[Take], modality: Modality[Any]) -> None:
+    """Print the figures on standard error."""
+    nats = sum(take.nats_per_token for take in takes) / len(takes)
+    loss = in_loss_unit(nats, modality.loss_unit)
+    count = sum(take.written for take in takes)
+    print(
+        f"{count:,} {modality.tokens}, {loss:.3f} {modality.loss_unit}, {_speed(takes):,.0f} tokens/s",
+        file=sys.stderr,
+    )

@@ -1,0 +1,118 @@
+"""What page, endpoints and command line need to know of a kind of data. It knows nothing of any of them."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from torch import Tensor
+
+from waveletgpt.app.checkpoints import Loaded
+from waveletgpt.app.streaming import Job, Take
+from waveletgpt.common.errors import InputError
+from waveletgpt.tokenizers.registry import Tokenizer
+
+T = TypeVar("T", bound=Tokenizer)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A length that a person chooses, in the modality's unit. The page keeps it within its bounds."""
+
+    default: float
+    lowest: float
+    highest: float
+    step: float
+
+
+@dataclass(frozen=True)
+class PromptField:
+    """How the page asks for a prompt."""
+
+    label: str
+    hint: str
+    """What happens without a prompt, or an example of one."""
+    suffixes: tuple[str, ...] = ()
+    """Of the files that may be given; none where the prompt is typed."""
+    records: bool = False
+    """Whether the prompt may be recorded with a microphone."""
+
+
+class Modality(ABC, Generic[T]):
+    """A kind of data, made of the tokens of a tokenizer T."""
+
+    name: ClassVar[str]
+    """As in a checkpoint's `modality`; also the name of the tab and of the endpoint."""
+    tokenizer_kind: ClassVar[str]
+    unit: ClassVar[str]
+    """What lengths are counted in: characters, seconds, events."""
+    tokens: ClassVar[str]
+    """What tokens are called: characters, samples, events."""
+    loss_unit: ClassVar[str]
+    """"bits per ..." or "nats per ..."."""
+    prompt: ClassVar[PromptField]
+    length: ClassVar[Extent]
+    """Of what is generated."""
+    keep: ClassVar[Extent]
+    """Of the end of a prompt, which is what the result begins with."""
+    temperature: ClassVar[float]
+    """To begin with."""
+    files: ClassVar[tuple[str, ...]]
+    """Suffixes of the files that a result is written to, the usual one first; none where it is text to read."""
+    refresh: ClassVar[float]
+    """Seconds from one drawing of a view to the next while a result is being made."""
+    fact_types: ClassVar[dict[str, str]]
+    """JSON types of what `facts` tells."""
+
+    @abstractmethod
+    def read_prompt(self, source: str | Path, tokenizer: T) -> Tensor:
+        """Ids (P,) of a prompt, P > 0: typed text (str) or a file (Path). Raises InputError."""
+
+    @abstractmethod
+    def count(self, amount: float, tokenizer: T) -> int:
+        """How many tokens a length in `unit` is; at least 1 for one above 0."""
+
+    @abstractmethod
+    def view(self, take: Take, tokenizer: T) -> str:
+        """HTML of a result, finished or not: prompt and continuation, told apart."""
+
+    @abstractmethod
+    def facts(self, take: Take, tokenizer: T) -> dict[str, Any]:
+        """What an endpoint tells of a result beside its figures; JSON-able."""
+
+    @abstractmethod
+    def write(self, take: Take, tokenizer: T, path: Path) -> None:
+        """Write prompt and continuation, atomically, in the format that the suffix of `path` names."""
+
+    def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002, for those that are typed
+        """A prompt to begin with, which every one of the described tokenizers takes; empty if it is not typed."""
+        return ""
+
+    def check_target(self, path: Path) -> None:
+        """Raise InputError if `write` could not write `path`."""
+        if path.suffix.lower() not in self.files:
+            raise InputError(f"{path}: {self.name} is written as {' or '.join(self.files)}")
+        if path.is_dir():
+            raise InputError(f"{path} is a directory; give the name of a file to write")
+
+    def job(self, loaded: Loaded, prompt: str | Path | None, length: float, keep: float) -> Job:
+        """What `loaded` has to do to continue the last `keep` of `prompt` by `length`, both in `unit`.
+
+        Without a prompt it begins from the tokenizer's start, which is no part of the result.
+        """
+        for flag, amount in (("length", length), ("keep", keep)):
+            if not 0 < amount < math.inf:
+                raise InputError(f"{flag} is {amount:g} {self.unit}; it must be above 0")
+        tokenizer: Any = loaded.tokenizer
+        wanted = self.count(length, tokenizer)
+        if prompt is None:
+            return Job(loaded.model, tokenizer.start, wanted, shown=False)
+        kept = self.read_prompt(prompt, tokenizer)[-self.count(keep, tokenizer) :]
+        return Job(loaded.model, kept, wanted)
+
+
+def in_loss_unit(nats: float, loss_unit: str) -> float:
+    """Nats per token in the unit that `loss_unit` names: "bits per ..." or "nats per ..."."""
+    return nats / math.log(2) if loss_unit.startswith("bits") else nats

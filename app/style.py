@@ -1,0 +1,43 @@
+"""How the page looks. Nothing is fetched from outside: the fonts are the machine's own."""
+
+import gradio as gr
+
+THEME = gr.themes.Default(
+    primary_hue="teal",
+    neutral_hue="slate",
+    spacing_size="sm",
+    radius_size="md",
+    font=["system-ui", "-apple-system", "Segoe UI", "sans-serif"],
+    font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
+).set(
+    body_text_color_subdued="*neutral_500",  # the theme's own grey is too pale to read with ease
+    block_info_text_color="*neutral_500",
+    button_primary_background_fill="*primary_600",  # white on the theme's own is too faint
+    button_primary_background_fill_hover="*primary_700",
+)
+
+CSS = """
+.gradio-container { max-width: 1440px !important; margin: 0 auto; }
+.gradio-container .html-container { padding: 0 !important; }
+.about h1 { font-size: 1.5rem; font-weight: 650; letter-spacing: -.01em; margin: 0; }
+.about p { color: var(--body-text-color-subdued); margin: .15rem 0 .25rem; line-height: 1.45; max-width: 72rem; }
+.about a { color: var(--primary-600); padding: 0 !important; }
+.card, .figures, .note { margin: 0; font-size: .82rem; line-height: 1.4; color: var(--body-text-color-subdued); }
+.card { min-height: 2.8em; }
+.card b { color: var(--body-text-color); font-weight: 600; }
+.note.wrong { color: var(--error-text-color, #b91c1c); overflow-wrap: anywhere; }
+.figures { min-height: 1.4em; font-variant-numeric: tabular-nums; }
+.sheet, .blank { border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
+  background: var(--background-fill-primary); }
+.blank { aspect-ratio: 3 / 2; }
+.sheet, #text-tab .blank { height: 27rem; aspect-ratio: auto; }
+.sheet { display: flex; flex-direction: column-reverse; overflow-y: auto; padding: .8rem 1rem; }
+.sheet > div { margin-bottom: auto !important; white-space: pre-wrap; overflow-wrap: anywhere;
+  font-family: Georgia, "Times New Roman", serif; font-size: 1rem; line-height: 1.55; }
+.sheet .prompt { color: var(--body-text-color-subdued); }
+.cursor { display: inline-block; width: .5em; height: 1em; margin-left: 1px; vertical-align: text-bottom;
+  background: var(--primary-500); animation: blink 1s steps(2) infinite; }
+@keyframes blink { 50% { opacity: 0; } }
+.figure { width: 100%; display: block; }
+@media (max-width: 640px) { .sheet, #text-tab .blank { height: 16rem; } }
+"""

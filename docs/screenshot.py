@@ -1,0 +1,105 @@
+"""Take a picture of a tab of the page after it has generated: `python docs/screenshot.py --tab text --out page.png`.
+
+Needs Chromium and the project's `dev` extra.
+"""
+
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Page, sync_playwright
+
+from waveletgpt.app.checkpoints import SHIPPED
+from waveletgpt.app.page import open_page
+from waveletgpt.common.command_line import parse
+from waveletgpt.common.errors import InputError, run_command
+
+QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
+
+
+@dataclass(frozen=True)
+class Config:
+    """A picture of the page."""
+
+    out: Path
+    """PNG to write."""
+    tab: Literal["text", "audio", "music"] = "text"
+    """Tab to show."""
+    url: str = ""
+    """Address of an open page; one is opened for the picture unless given."""
+    checkpoints: Path = SHIPPED
+    """Directory of checkpoints, where the page is opened here."""
+    prompt: str = ""
+    """Text to type, or a file to upload; what the page begins with unless given."""
+    length: float = 0
+    """In the tab's unit; what the page begins with unless given."""
+    generate: bool = True
+    """Whether to press Generate and wait for the end."""
+    width: int = 1280
+    height: int = 900
+    whole: bool = False
+    """Show the whole page, however long."""
+    dark: bool = False
+
+
+def main() -> None:
+    """Read the command line, take the picture."""
+    config = parse(Config, description=__doc__)
+    if config.url:
+        take(config, config.url)
+        return
+    page = open_page(config.checkpoints, "127.0.0.1", free_port(), block=False)
+    try:
+        take(config, page.local_url)
+    finally:
+        page.close()
+
+
+def take(config: Config, url: str) -> None:
+    """Drive the page at `url` and write the picture."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise InputError("there is no Chromium here; install it, on Debian with `apt-get install chromium`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=QUIET.split())
+        page = browser.new_page(
+            viewport={"width": config.width, "height": config.height},
+            device_scale_factor=1.5,
+            color_scheme="dark" if config.dark else "light",
+        )
+        page.goto(url)
+        page.get_by_role("tab", name=config.tab.capitalize()).click()
+        fill(page, config)
+        page.wait_for_timeout(1000)  # fades and lazily loaded players
+        page.screenshot(path=config.out, full_page=config.whole)
+        browser.close()
+
+
+def fill(page: Page, config: Config) -> None:
+    """Give the prompt and the length, and generate."""
+    prompt = page.locator(f"#{config.tab}-prompt")
+    if config.prompt and config.tab == "text":
+        prompt.locator("textarea").fill(config.prompt)
+    elif config.prompt:
+        prompt.locator("input[type=file]").set_input_files(config.prompt)
+        page.wait_for_timeout(1500)
+    panel = page.locator(f"#{config.tab}-tab")
+    if config.length:
+        panel.locator("input[type=number]").first.fill(f"{config.length:g}")
+    if config.generate:
+        panel.get_by_role("button", name="Generate").click()
+        panel.get_by_text("Done in").wait_for(timeout=600_000)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+if __name__ == "__main__":
+    run_command(main)

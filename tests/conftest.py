@@ -1,0 +1,109 @@
+"""What several test files need: tiny checkpoints of every kind, prompts to continue, and the page opened on them."""
+
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from waveletgpt.models.checkpoint import CheckpointInfo, save_checkpoint
+from waveletgpt.models.gpt import GPT, GPTConfig
+from waveletgpt.tokenizers.characters import CharacterTokenizer
+from waveletgpt.tokenizers.midi import MidiTokenizer
+from waveletgpt.tokenizers.mulaw import MuLawTokenizer
+from waveletgpt.tokenizers.registry import Tokenizer
+
+ALPHABET = "".join(sorted("\n !$&+,./1<>?\\`{}" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+SAMPLE_RATE = 4000  # Hz: a second of sound is soon made, and browsers still play it
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Tests run side by side; more threads would only wait for each other."""
+    torch.set_num_threads(1)
+
+
+def write_tiny(directory: Path, modality: str, tokenizer: Tokenizer, mixer: str, vocab_size: int = 0) -> Path:
+    """Write a checkpoint of an untrained model, if need be with another vocabulary than its tokenizer's."""
+    torch.manual_seed(0)
+    config = GPTConfig(
+        vocab_size=vocab_size or tokenizer.vocab_size,
+        block_size=64,
+        n_layer=2,
+        n_head=2,
+        n_embd=16,
+        n_hidden=32,
+        n_levels=6,
+        mixer=mixer,
+    )
+    info = CheckpointInfo(
+        modality,
+        config,
+        tokenizer.to_dict(),
+        trained_on={"source": "nothing at all"},
+        steps=1234,
+        losses={"train": 2.0, "val": 3.0},
+    )
+    save_checkpoint(directory, GPT(config), info)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def save_tiny() -> Callable[..., Path]:
+    """`save_tiny(directory, modality, tokenizer, mixer, vocab_size)` writes a checkpoint of an untrained model."""
+    return write_tiny
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of `{text,audio,music}-{baseline,haar}`."""
+    directory = tmp_path_factory.mktemp("checkpoints")
+    tokenizers: dict[str, Tokenizer] = {
+        "text": CharacterTokenizer(ALPHABET),
+        "audio": MuLawTokenizer(sample_rate=SAMPLE_RATE),
+        "music": MidiTokenizer(),
+    }
+    for modality, tokenizer in tokenizers.items():
+        for name, mixer in (("baseline", "none"), ("haar", "haar")):
+            write_tiny(directory / f"{modality}-{name}", modality, tokenizer, mixer)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def sound_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A WAV file: two seconds of 440 Hz, stereo, at 8 kHz."""
+    path = tmp_path_factory.mktemp("prompts") / "tone.wav"
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 8000)
+    soundfile.write(path, np.stack([tone, tone], axis=1), 8000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def midi_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A MIDI file: a C major scale, two notes a second."""
+    from symusic.core import NoteTick, ScoreTick, TempoTick, TrackTick
+
+    score, track = ScoreTick(480), TrackTick("Piano")
+    score.tempos.append(TempoTick(0, 120.0))
+    for i, pitch in enumerate((60, 62, 64, 65, 67, 69, 71, 72)):
+        track.notes.append(NoteTick(480 * i, 400, pitch, 80))
+    score.tracks.append(track)
+    path = tmp_path_factory.mktemp("prompts") / "scale.mid"
+    path.write_bytes(score.dumps_midi())
+    return path
+
+
+@pytest.fixture(scope="session")
+def page_url(tiny_checkpoints: Path) -> Iterator[str]:
+    """The address of the page, open on the tiny checkpoints."""
+    from waveletgpt.app.page import open_page
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = open_page(tiny_checkpoints, "127.0.0.1", port, block=False)
+    yield page.local_url
+    page.close()

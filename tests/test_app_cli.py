@@ -1,0 +1,153 @@
+"""`waveletgpt generate`, and what is said of bad input."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+from symusic.core import ScoreTick
+
+from waveletgpt.app import cli
+from waveletgpt.tokenizers.characters import CharacterTokenizer
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    tiny_checkpoints: Path,
+) -> Run:
+    """Run a line, and words that may hold spaces, in a folder where `ck` is the tiny checkpoints.
+
+    Returns the exit status, the output and the errors.
+    """
+    (tmp_path / "ck").symlink_to(tiny_checkpoints)
+    monkeypatch.chdir(tmp_path)
+
+    def run(line: str, *words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["waveletgpt", *line.split(), *words])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_text_is_printed_and_the_figures_are_not(run: Run) -> None:
+    status, out, err = run("generate text --checkpoint ck/text-haar --prompt None --length 40")
+    assert status == 0
+    assert out.startswith("None") and len(out) == 4 + 40 + 1
+    assert err.startswith("40 characters, ") and "bits per character" in err
+
+
+def test_the_same_seed_gives_the_same_text(run: Run) -> None:
+    line = "generate text --checkpoint ck/text-haar --length 40 --top-k 20 --seed"
+    first, again, other = (run(line, seed)[1] for seed in "112")
+    assert first == again != other
+
+
+def test_samples_of_text(run: Run) -> None:
+    line = "generate text --checkpoint ck/text-haar --length 9 --samples 2"
+    status, out, _ = run(line)
+    assert status == 0 and "--- 1 ---\n" in out and "--- 2 ---\n" in out
+    assert run(line, "--out", "new/a.txt")[:2] == (0, "new/a-1.txt\nnew/a-2.txt\n")
+    assert len(Path("new/a-1.txt").read_text()) == 9
+
+
+def test_audio_goes_on_from_a_file(run: Run, sound_file: Path) -> None:
+    line = "generate audio --checkpoint ck/audio-haar --length 0.2 --keep 0.3 --out a.wav --prompt-file"
+    assert run(line, str(sound_file))[:2] == (0, "a.wav\n")
+    samples, rate = soundfile.read("a.wav")
+    assert len(samples) == rate * 0.5
+
+
+def test_music_is_written_as_midi_or_rendered(run: Run, midi_file: Path) -> None:
+    line = "generate music --checkpoint ck/music-haar --length 30 --prompt-file"
+    assert run(line, str(midi_file))[:2] == (0, "music-haar-seed0.mid\n")
+    assert len(ScoreTick("music-haar-seed0.mid").tracks[0].notes) >= 8
+    assert run(line, str(midi_file), "--out", "a.wav")[:2] == (0, "a.wav\n")
+    assert soundfile.info("a.wav").duration > 3
+
+
+BAD: list[tuple[str, str]] = [
+    (
+        "generate video --checkpoint ck/text-haar",
+        "'video' is not a kind of data; choose one of text, audio, music",
+    ),
+    ("generate text --checkpoint ck/none", "has no config.json"),
+    ("generate music --checkpoint ck/text-haar", "is a checkpoint for text; one for music is needed"),
+    ("generate text --checkpoint mismatch", "the tokenizer has 3 ids and the model 99"),
+    ("generate text --checkpoint version", "has format version 99"),
+    ("generate text --checkpoint ck/text-haar --prompt=", "the prompt is empty"),
+    ("generate text --checkpoint ck/text-haar --prompt Zoé", "character 'é' at position 2"),
+    ("generate text --checkpoint ck/text-haar --prompt a --prompt-file b", "both given"),
+    ("generate text --checkpoint ck/text-haar --prompt-file nowhere", "nowhere: No such file"),
+    ("generate text --checkpoint ck/text-haar --prompt-file ck", "ck: Is a directory"),
+    ("generate text --checkpoint ck/text-haar --prompt-file empty", "empty: the prompt is empty"),
+    ("generate text --checkpoint ck/text-haar --prompt-file junk", "junk: not UTF-8 text (byte 0"),
+    ("generate text --checkpoint ck/text-haar --out ck", "ck is a directory"),
+    ("generate text --checkpoint ck/text-haar --length nan", "length is nan characters; it must be above 0"),
+    ("generate text --checkpoint ck/text-haar --length -5", "length is -5 characters; it must be above 0"),
+    ("generate text --checkpoint ck/text-haar --temperature -1", "temperature is -1"),
+    ("generate text --checkpoint ck/text-haar --top-k 0", "top-k is 0"),
+    ("generate text --checkpoint ck/text-haar --seed -1", "seed is -1"),
+    ("generate text --checkpoint ck/text-haar --samples 0", "--samples is 0"),
+    ("generate audio --checkpoint ck/audio-haar --prompt a", "--prompt is for text"),
+    ("generate audio --checkpoint ck/audio-haar --prompt-file junk", "junk: corrupt, or not a WAV"),
+    ("generate audio --checkpoint ck/audio-haar --out a.mp3", "audio is written as .wav"),
+    ("generate music --checkpoint ck/music-haar --prompt-file junk", "junk: not a MIDI file"),
+    ("generate music --checkpoint ck/music-haar --prompt-file nowhere", "nowhere: "),
+    ("generate music --checkpoint ck/music-haar --out a.txt", "music is written as .mid or .wav"),
+    ("generate text --checkpoint ck/text-haar --top-k many", "many"),
+    ("app --checkpoints nowhere", "nowhere is not a directory"),
+    ("app --port 70000", "--port is 70000; it must be from 1 to 65535"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), BAD, ids=[line for line, _ in BAD])
+def test_bad_input_is_one_line_and_leaves_nothing_behind(
+    run: Run, line: str, told: str, save_tiny: Callable[..., Path]
+) -> None:
+    save_tiny(Path("mismatch"), "text", CharacterTokenizer("abc"), "none", vocab_size=99)
+    version = save_tiny(Path("version"), "text", CharacterTokenizer("abc"), "none") / "config.json"
+    version.write_text(version.read_text().replace('"format_version": 1', '"format_version": 99'))
+    Path("empty").touch()
+    Path("junk").write_bytes(bytes(range(255, 0, -1)))
+    before = sorted(Path().iterdir())
+    status, out, err = run(line)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1 and told in err
+    assert sorted(Path().iterdir()) == before
+
+
+def test_through_a_process_of_its_own(tiny_checkpoints: Path) -> None:
+    command = [sys.executable, "-m", "waveletgpt.app", "generate", "text", "--checkpoint"]
+    done = subprocess.run([*command, tiny_checkpoints / "audio-haar"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    process = subprocess.Popen(
+        [*command, tiny_checkpoints / "text-haar", "--length", "5000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout and process.stderr
+    assert process.stdout.read(20)
+    process.stdout.close()  # as `| head` does, in the middle of the text
+    assert (process.wait(60), process.stderr.read()) == (0, b"")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['waveletgpt', 'generate', '--help']\n"
+        "from waveletgpt.app.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: print({'torch', 'gradio', 'miditok', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--length" in done.stdout and done.stdout.endswith("set()\n")
