@@ -9,7 +9,7 @@ from waveletgpt.training.evaluation import in_unit
 def model_card(gpt: GPT, info: CheckpointInfo, config: TrainConfig) -> str:
     """Markdown that says what a checkpoint is, what it was trained on and under which terms."""
     model, report = info.model, str(info.trained_on["report"])
-    layer = "nothing (the baseline)" if model.mixer == "none" else f"a causal wavelet layer, `{model.mixer}`"
+    layer = "nothing (the baseline)" if model.mixer == "none" else f"a causal wavelet layer (`{model.mixer}`)"
     return f"""# {info.modality}: {model.mixer}
 
 A GPT decoder for {info.modality} with {layer} between its blocks
@@ -26,7 +26,7 @@ A GPT decoder for {info.modality} with {layer} between its blocks
 | validation loss | {in_unit(info.losses["val"], report):.4f} {report}, over {config.eval_windows} windows |
 
 **Data.** {info.trained_on["source"]}.
-**Licence of the data.** {info.trained_on["licence"]}. What is made with these weights carries its terms.
+**Licence of the data.** {info.trained_on["licence"]}. These weights are shared under it, with credit to its makers.
 
 The weights are stored in half precision. `config.json` holds the tokenizer and all settings of the model,
 `metrics.jsonl` the course of the training.

@@ -14,7 +14,7 @@ from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate, in_unit
 from waveletgpt.training.processes import pick_device
-from waveletgpt.training.progress import piece_progress
+from waveletgpt.training.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def measure(config: Config) -> dict[str, Any]:
     check_long_enough(tokens, block_size, f"{config.data}: the {config.split} split")
     offsets = spread_offsets(len(tokens), block_size, config.windows or len(tokens))
     started = time.perf_counter()
-    with piece_progress("windows", len(offsets)) as advance:
+    with progress_bar("windows", len(offsets)) as advance:
         loss = evaluate(checkpoint.model, tokens, offsets, batch_size=config.batch_size, advance=advance)
     return {
         "checkpoint": config.checkpoint.name,

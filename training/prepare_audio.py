@@ -13,7 +13,7 @@ from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.soundfont import render
 from waveletgpt.training.data import SPLITS, DatasetInfo, write_dataset
 from waveletgpt.training.pieces import compose
-from waveletgpt.training.progress import piece_progress
+from waveletgpt.training.progress import progress_bar
 from waveletgpt.training.source import BUILTIN, files_under, opened_source
 from waveletgpt.training.splits import split_by_size
 
@@ -67,7 +67,7 @@ def prepare(config: Config) -> DatasetInfo:
                 if split_of[file.stem] == split:
                     yield tokenizer.encode(read_audio(file, config.sample_rate))
 
-        with piece_progress("encoding recordings", len(files)) as advance:
+        with progress_bar("encoding recordings", len(files)) as advance:
             return write_dataset(config.out, info, {split: encoded(split) for split in SPLITS}, advance)
 
 

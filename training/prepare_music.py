@@ -17,7 +17,7 @@ from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
 from waveletgpt.training.data import SPLITS, DatasetInfo, write_dataset
 from waveletgpt.training.pieces import compose
-from waveletgpt.training.progress import piece_progress
+from waveletgpt.training.progress import progress_bar
 from waveletgpt.training.source import BUILTIN, files_under, opened_source
 from waveletgpt.training.splits import split_by_size
 
@@ -61,7 +61,7 @@ def prepare(config: Config) -> DatasetInfo:
         files = [file for file in files if file.as_posix() in split_of]
         with (
             ProcessPoolExecutor(os.cpu_count()) as pool,
-            piece_progress("encoding performances", len(files)) as advance,
+            progress_bar("encoding performances", len(files)) as advance,
         ):
 
             def encoded(split: str) -> Iterator[Tensor]:

@@ -62,8 +62,10 @@ class TrainingProgress:
 
 
 @contextmanager
-def piece_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar over `total` pieces; yields the function that is told how many more are done."""
-    with Progress(TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True) as bar:
+def progress_bar(what: str, total: float | None) -> Iterator[Callable[[float], None]]:
+    """Show a bar on a terminal while the block runs; yields the function that is told how many more are done."""
+    console = Console(stderr=True)  # standard output is for results
+    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda count: bar.update(task, advance=count)

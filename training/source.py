@@ -15,9 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlparse
 
-from rich.progress import Progress
-
 from waveletgpt.common.errors import InputError
+from waveletgpt.training.progress import progress_bar
 
 BUILTIN = "builtin"
 TIMEOUT_SECONDS = 60
@@ -66,14 +65,13 @@ def _download(url: str, scratch: Path) -> Path:
         target = scratch / (Path(urlparse(url).path).name or "download")
         with (
             urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response,  # noqa: S310, http(s) only
-            Progress(transient=True) as progress,
             target.open("wb") as file,
         ):
             total = int(response.headers.get("Content-Length", 0))
-            task = progress.add_task(f"downloading {target.name}", total=total or None)
-            while block := response.read(1 << 20):
-                file.write(block)
-                progress.update(task, advance=len(block))
+            with progress_bar(f"downloading {target.name}, MB", total / 1e6 or None) as advance:
+                while block := response.read(1 << 20):
+                    file.write(block)
+                    advance(len(block) / 1e6)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise InputError(f"{url} cannot be downloaded: {error}") from None
     if total and target.stat().st_size != total:
