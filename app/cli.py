@@ -81,6 +81,7 @@ def _main() -> None:
     if isinstance(command, Generate):
         import_module("waveletgpt.app.generate").run(command)
     else:
+        print("Opening the page ...", flush=True)  # importing what it needs takes some seconds
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
         shipped = import_module("waveletgpt.app.checkpoints").SHIPPED
         page = import_module("waveletgpt.app.page")

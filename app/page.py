@@ -36,26 +36,29 @@ def build_page(directory: Path) -> gr.Blocks:
 def open_page(directory: Path, host: str, port: int, *, block: bool = True) -> gr.Blocks:
     """Serve the page on http://host:port, until interrupted if `block`.
 
-    Raises InputError for a directory or a port that cannot be, OSError for a port that is taken.
+    Raises InputError for a directory that is not there, or a port that cannot be had.
     """
     if not 1 <= port <= 65535:
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to share: more threads only wait for each other
     page = build_page(directory)
     page.queue(max_size=WAITING)
-    page.launch(
-        server_name=host,
-        server_port=port,
-        theme=THEME,
-        css=CSS,
-        footer_links=["api"],
-        run_history=False,
-        max_file_size=LARGEST_UPLOAD,
-        show_error=True,
-        ssr_mode=False,
-        quiet=True,
-        prevent_thread_lock=True,
-    )
+    try:
+        page.launch(
+            server_name=host,
+            server_port=port,
+            theme=THEME,
+            css=CSS,
+            footer_links=["api"],
+            run_history=False,
+            max_file_size=LARGEST_UPLOAD,
+            show_error=True,
+            ssr_mode=False,
+            quiet=True,
+            prevent_thread_lock=True,
+        )
+    except OSError:  # gradio's words name settings of its own
+        raise InputError(f"port {port} of {host} is taken or not allowed; choose another with --port") from None
     if block:
         print(f"waveletgpt is open on {page.local_url} (Ctrl-C ends it)", flush=True)
         page.block_thread()

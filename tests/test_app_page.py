@@ -17,7 +17,7 @@ from waveletgpt.app.checkpoints import find_checkpoints
 from waveletgpt.app.handlers import Handlers, Press
 from waveletgpt.app.inputs import Inputs
 from waveletgpt.app.modalities import MODALITIES, load_modality
-from waveletgpt.app.page import build_page
+from waveletgpt.app.page import build_page, open_page
 from waveletgpt.common.errors import InputError
 
 PROMPT = {
@@ -181,3 +181,9 @@ def test_a_tab_without_checkpoints_says_how_to_train_one(tmp_path: Path) -> None
 def test_no_such_directory(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a directory"):
         build_page(tmp_path / "nowhere")
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(page_url: str, tiny_checkpoints: Path) -> None:
+    port = int(page_url.rstrip("/").rpartition(":")[2])
+    with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken or not allowed; choose another"):
+        open_page(tiny_checkpoints, "127.0.0.1", port, block=False)
