@@ -12,9 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from waveletgpt.app.checkpoints import Loaded, load
 from waveletgpt.app.cli import Generate
 from waveletgpt.app.modalities import load_modality
-from waveletgpt.app.modality import Modality, in_loss_unit
+from waveletgpt.app.modality import Modality
 from waveletgpt.app.streaming import Sampling, Take, stream
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.units import in_unit
 
 REFRESH = 0.1  # seconds
 
@@ -111,7 +112,7 @@ def _speed(takes: list[Take]) -> float:
 def _report(takes: list[Take], modality: Modality[Any]) -> None:
     """Print the figures on standard error."""
     nats = sum(take.nats_per_token for take in takes) / len(takes)
-    loss = in_loss_unit(nats, modality.loss_unit)
+    loss = in_unit(nats, modality.loss_unit)
     count = sum(take.written for take in takes)
     print(
         f"{count:,} {modality.tokens}, {loss:.3f} {modality.loss_unit}, {_speed(takes):,.0f} tokens/s",

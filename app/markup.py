@@ -4,8 +4,9 @@ import html
 from typing import Any
 
 from waveletgpt.app.checkpoints import Listed
-from waveletgpt.app.modality import Modality, in_loss_unit
+from waveletgpt.app.modality import Modality
 from waveletgpt.app.streaming import Take
+from waveletgpt.common.units import in_unit
 
 ABOUT = """<header class="about"><h1>waveletgpt</h1>
 <p>Small GPTs that write text, sound and piano music, one token at a time. On the left a plain decoder; on the
@@ -37,7 +38,7 @@ def card(listed: Listed | None, modality: Modality[Any]) -> str:
         return '<p class="card">No checkpoint chosen.</p>'
     info, parts = listed.info, []
     if "val" in info.losses:
-        loss = in_loss_unit(info.losses["val"], modality.loss_unit)
+        loss = in_unit(info.losses["val"], modality.loss_unit)
         parts.append(f"validation {loss:.3f} {modality.loss_unit}")
     parts.append(f"{info.steps:,} steps")
     if source := info.trained_on.get("source"):
@@ -51,7 +52,7 @@ def figures(take: Take, modality: Modality[Any]) -> str:
     count = f"{take.written:,}" if take.done else f"{take.written:,} of {take.wanted:,}"
     parts = [f"{count} {modality.tokens}"]
     if take.written:
-        parts.append(f"{in_loss_unit(take.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}")
+        parts.append(f"{in_unit(take.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}")
         parts.append(f"{take.tokens_per_second:,.0f} tokens/s")
     return f'<p class="figures">{escape(" · ".join(parts))}</p>'
 

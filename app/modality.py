@@ -111,8 +111,3 @@ class Modality(ABC, Generic[T]):
             return Job(loaded.model, tokenizer.start, wanted, shown=False)
         kept = self.read_prompt(prompt, tokenizer)[-self.count(keep, tokenizer) :]
         return Job(loaded.model, kept, wanted)
-
-
-def in_loss_unit(nats: float, loss_unit: str) -> float:
-    """Nats per token in the unit that `loss_unit` names: "bits per ..." or "nats per ..."."""
-    return nats / math.log(2) if loss_unit.startswith("bits") else nats

@@ -40,15 +40,11 @@ def test_imports_run_one_way(folder: str) -> None:
             if parts[0] == "waveletgpt":
                 assert parts[1] in MAY_USE[folder], f"{path.relative_to(ROOT)} imports {name}"
             else:
-                assert parts[0] not in FOLDERS or parts[0] == "tokenizers", (
-                    f"{path.relative_to(ROOT)}: {name}"
-                )
+                assert parts[0] not in FOLDERS or parts[0] == "tokenizers", f"{path.relative_to(ROOT)}: {name}"
 
 
 def test_training_names_the_app_only_to_run_it_as_a_command() -> None:
-    naming = {
-        path.name for path in (ROOT / "training").glob("*.py") if "waveletgpt.app" in path.read_text("utf-8")
-    }
+    naming = {path.name for path in (ROOT / "training").glob("*.py") if "waveletgpt.app" in path.read_text("utf-8")}
     assert naming <= {"smoke.py"}
     assert '"-m", "waveletgpt.app"' in (ROOT / "training" / "smoke.py").read_text("utf-8")
 
@@ -62,9 +58,7 @@ def test_modalities_are_a_file_each_and_do_not_touch_one_another() -> None:
     for modality in ("text", "audio", "music"):
         for path in (ROOT / "training" / f"{kind}_{modality}.py" for kind in ("prepare", "train")):
             others = {"text", "audio", "music"} - {modality}
-            names = {
-                name.split(".")[-2] for name in imported(path) if name.startswith("waveletgpt.training.")
-            }
+            names = {name.split(".")[-2] for name in imported(path) if name.startswith("waveletgpt.training.")}
             assert not {name for name in names if name.endswith(tuple(f"_{other}" for other in others))}
 
 
@@ -73,11 +67,7 @@ def test_nothing_is_unpickled() -> None:
     for path in SOURCES:
         assert not {name.split(".")[0] for name in imported(path)} & refused, path
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Attribute)
-                and node.attr in ("load", "save")
-                and isinstance(node.value, ast.Name)
-            ):
+            if isinstance(node, ast.Attribute) and node.attr in ("load", "save") and isinstance(node.value, ast.Name):
                 assert node.value.id != "torch", f"{path.relative_to(ROOT)} uses torch.{node.attr}"
             if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
                 assert isinstance(node.value, ast.Constant)

@@ -54,9 +54,7 @@ def test_without_normalisation_the_samples_are_those_of_the_file(tmp_path: Path)
     assert (waveform * 32768).tolist() == pcm.tolist()
 
 
-@pytest.mark.parametrize(
-    ("rate", "to_rate"), [(44100, 16000), (16000, 44100), (192000, 16000), (22255, 16000)]
-)
+@pytest.mark.parametrize(("rate", "to_rate"), [(44100, 16000), (16000, 44100), (192000, 16000), (22255, 16000)])
 def test_resampling_keeps_the_wave(rate: int, to_rate: int) -> None:
     waveform = waveform_from_array(tone(440, rate), rate, to_rate)
     expected = torch.from_numpy(tone(440, to_rate))

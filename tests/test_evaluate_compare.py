@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
@@ -19,7 +20,6 @@ from waveletgpt.training import compare, evaluate, prepare_text, trainer
 from waveletgpt.training.compare import speedup, spread
 from waveletgpt.training.config import PRESETS
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, write_dataset
-from waveletgpt.training.evaluation import in_unit
 
 torch.set_num_threads(1)
 

@@ -1,9 +1,9 @@
 """The model card that lies in a checkpoint as README.md."""
 
+from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.evaluation import in_unit
 
 
 def model_card(gpt: GPT, info: CheckpointInfo, config: TrainConfig) -> str:

@@ -15,11 +15,11 @@ from rich.table import Table
 
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.common.files import write_text
+from waveletgpt.common.units import in_unit
 from waveletgpt.models.mixers import MIXERS
 from waveletgpt.training.command import parse
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset
-from waveletgpt.training.evaluation import in_unit
 from waveletgpt.training.trainer import train
 
 BASELINE = "none"

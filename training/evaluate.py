@@ -10,9 +10,10 @@ import torch
 
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
-from waveletgpt.training.evaluation import evaluate, in_unit
+from waveletgpt.training.evaluation import evaluate
 from waveletgpt.training.processes import pick_device
 from waveletgpt.training.progress import progress_bar
 

@@ -1,6 +1,5 @@
 """The loss of a model on held-out tokens, and the units it is told in."""
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -44,8 +43,3 @@ def evaluate(
         advance(len(inputs))
     model.train(was_training)
     return total / len(offsets)
-
-
-def in_unit(nats: float, report: str) -> float:
-    """A loss in nats per token, in the unit that `report` names: "bits per ..." or "nats per ..."."""
-    return nats / math.log(2) if report.startswith("bits") else nats

@@ -7,9 +7,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from waveletgpt.common.units import in_unit
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import DatasetInfo
-from waveletgpt.training.evaluation import in_unit
 
 
 class TrainingProgress:
