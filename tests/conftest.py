@@ -96,14 +96,24 @@ def midi_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    return unused_port()
+
+
 @pytest.fixture(scope="session")
 def page_url(tiny_checkpoints: Path) -> Iterator[str]:
     """The address of the page, open on the tiny checkpoints."""
     from waveletgpt.app.page import open_page
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    page = open_page(tiny_checkpoints, "127.0.0.1", port, block=False)
+    page = open_page(tiny_checkpoints, "127.0.0.1", unused_port(), block=False)
     yield page.local_url
     page.close()
