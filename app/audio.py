@@ -28,7 +28,7 @@ class Audio(Modality[MuLawTokenizer]):
     )
     length = Extent(1.0, 0.1, 5.0, 0.1)
     keep = Extent(1.0, 0.1, 5.0, 0.1)
-    temperature = 1.0
+    temperature = 0.85
     files = (".wav",)
     refresh = 1.5
     fact_types: ClassVar[dict[str, str]] = {

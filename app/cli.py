@@ -81,8 +81,8 @@ def _main() -> None:
     if isinstance(command, Generate):
         import_module("waveletgpt.app.generate").run(command)
     else:
-        print("Opening the page ...", flush=True)  # importing what it needs takes some seconds
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
-        shipped = import_module("waveletgpt.app.checkpoints").SHIPPED
-        page = import_module("waveletgpt.app.page")
+        with import_module("rich.console").Console(stderr=True).status("opening the page ..."):
+            shipped = import_module("waveletgpt.app.checkpoints").SHIPPED
+            page = import_module("waveletgpt.app.page")
         page.open_page(command.checkpoints or shipped, command.host, command.port)

@@ -117,8 +117,7 @@ def test_the_app_serves_the_page_on_the_port_it_is_given(
         app = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tmp_path)
         try:
             assert app.stdout is not None
-            lines = [app.stdout.readline(), app.stdout.readline()]
-            assert f"http://127.0.0.1:{free_port}" in lines[1], (tmp_path / "log").read_text()
+            assert f"http://127.0.0.1:{free_port}" in app.stdout.readline(), (tmp_path / "log").read_text()
             with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/") as page:
                 assert "waveletgpt" in page.read().decode()
         finally:
