@@ -1,0 +1,139 @@
+"""The checkpoints that come with the project are whole, small, honest, and know their data."""
+
+import json
+import math
+import re
+from statistics import median
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from waveletgpt.app.checkpoints import SHIPPED, find_checkpoints
+from waveletgpt.models.checkpoint import FILES, load_checkpoint
+from waveletgpt.models.generation import generate
+from waveletgpt.models.gpt import GPT
+from waveletgpt.tokenizers.midi import MidiTokenizer
+from waveletgpt.tokenizers.mulaw import MuLawTokenizer
+from waveletgpt.tokenizers.registry import tokenizer_from_dict
+from waveletgpt.tokenizers.soundfont import render
+from waveletgpt.training.pieces import compose
+
+NAMES = [f"{modality}-{name}" for modality in ("text", "audio", "music") for name in ("baseline", "haar")]
+LARGEST = 12_000_000  # bytes
+COMMONEST = re.compile("the|of|and|to|a|in|he|was|that|his|it|i|had|with|as|for|her|not|you|at|on|be|she|him|is|but")
+SENTENCE = (
+    "It was the best of times, and it was the worst of times. She looked at him for a moment without speaking, and "
+    "then went slowly out of the room; for she had been thinking of her father, and of the old house by the river."
+)
+
+
+def nats_per_token(model: GPT, ids: Tensor) -> float:
+    """Mean loss of a model on ids (S,)."""
+    ids = ids[: model.config.block_size + 1]
+    with torch.inference_mode():
+        return F.cross_entropy(model(ids[None, :-1])[0], ids[1:]).item()
+
+
+def test_baseline_and_haar_are_there_for_every_modality() -> None:
+    assert {one.name for one in find_checkpoints(SHIPPED)} >= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_checkpoint_holds_its_four_files_and_says_what_it_is(name: str) -> None:
+    directory = SHIPPED / name
+    assert {path.name for path in directory.iterdir()} == set(FILES)
+    assert sum(path.stat().st_size for path in directory.iterdir()) < LARGEST
+    info = load_checkpoint(directory).info
+    assert info.modality == name.partition("-")[0]
+    assert info.model.mixer == {"baseline": "none"}.get(name.partition("-")[2], name.partition("-")[2])
+    assert info.tokens >= 5_000_000
+    card = (directory / "README.md").read_text(encoding="utf-8")
+    assert info.trained_on["licence"] in card and info.trained_on["source"] in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_metrics_end_where_the_configuration_says(name: str) -> None:
+    info = load_checkpoint(SHIPPED / name).info
+    lines = [json.loads(line) for line in (SHIPPED / name / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [set(line) for line in lines] == [{"step", "tokens", "seconds", "train_loss", "val_loss"}] * len(lines)
+    assert lines[-1]["step"] == info.steps and lines[-1]["tokens"] == info.tokens
+    assert lines[-1]["val_loss"] == info.losses["val"] == min(line["val_loss"] for line in lines)
+
+
+@pytest.mark.parametrize("name", ["text-baseline", "text-haar"])
+def test_text_models_know_english(name: str) -> None:
+    checkpoint = load_checkpoint(SHIPPED / name)
+    ids = tokenizer_from_dict(checkpoint.info.tokenizer).encode(SENTENCE)
+    shuffled = ids[torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))]
+    assert nats_per_token(checkpoint.model, ids) / math.log(2) < 2.2  # bits per character; a uniform guess is 6.5
+    assert nats_per_token(checkpoint.model, shuffled) / math.log(2) > 4
+
+
+@pytest.mark.parametrize("name", ["audio-baseline", "audio-haar"])
+def test_audio_models_know_a_piano(name: str) -> None:
+    checkpoint = load_checkpoint(SHIPPED / name)
+    tokenizer = tokenizer_from_dict(checkpoint.info.tokenizer)
+    piano = tokenizer.encode(render(compose(seed=3, seconds=4.0), 16_000))[16_000:]
+    noise = tokenizer.encode(0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(0)))
+    assert nats_per_token(checkpoint.model, piano) / math.log(2) < 5  # bits per sample; a uniform guess is 8
+    assert nats_per_token(checkpoint.model, noise) / math.log(2) > 6
+
+
+@pytest.mark.parametrize("name", ["music-baseline", "music-haar"])
+def test_music_models_know_tonal_music(name: str) -> None:
+    checkpoint = load_checkpoint(SHIPPED / name)
+    tokenizer = tokenizer_from_dict(checkpoint.info.tokenizer)
+    piece = tokenizer.encode(compose(seed=3, seconds=60.0))
+    shuffled = piece[torch.randperm(len(piece), generator=torch.Generator().manual_seed(0))]
+    assert nats_per_token(checkpoint.model, piece) < 3.5  # nats per event; a uniform guess is 5.96
+    assert nats_per_token(checkpoint.model, shuffled) > nats_per_token(checkpoint.model, piece) + 1
+
+
+def made(name: str, count: int, *, samples: int = 1, temperature: float = 1.0) -> list[Tensor]:
+    """What a checkpoint generates from its start: ids (count,) of each sample."""
+    checkpoint = load_checkpoint(SHIPPED / name)
+    start = tokenizer_from_dict(checkpoint.info.tokenizer).start.expand(samples, -1)
+    steps = generate(checkpoint.model, start, count, temperature=temperature)
+    return list(torch.stack([step.ids for step in steps], dim=1))
+
+
+@pytest.mark.parametrize("name", ["text-baseline", "text-haar"])
+def test_text_models_write_english_words(name: str) -> None:
+    tokenizer = tokenizer_from_dict(load_checkpoint(SHIPPED / name).info.tokenizer)
+    words = re.findall(r"[a-z]+", tokenizer.decode(made(name, 600, temperature=0.8)[0]).lower())
+    assert sum(COMMONEST.fullmatch(word) is not None for word in words) > 0.25 * len(words)
+
+
+def test_the_wavelet_model_makes_sound_with_a_pitch() -> None:
+    tokenizer = MuLawTokenizer()
+    found = [periodicity(tokenizer.decode(ids)[800:]) for ids in made("audio-haar", 4000, samples=4, temperature=0.85)]
+    noise = torch.randn(3200, generator=torch.Generator().manual_seed(0)).unfold(0, 20, 1).mean(-1)
+    assert median(found) > 0.4 > periodicity(noise)
+
+
+def periodicity(waveform: Tensor) -> float:
+    """Height of the first autocorrelation peak, 1 for a periodic wave: median over windows of 0.1 s at 16 kHz."""
+    window = torch.hann_window(1600)
+    shape = autocorrelation(window)
+    peaks = []
+    for piece in waveform.unfold(0, 1600, 800):
+        likeness = autocorrelation((piece - piece.mean()) * window)[:400] / (shape[:400] + 1e-3)
+        dip = int((likeness < 0).int().argmax())
+        peaks.append(float(likeness[dip:].max()) if dip else 0.0)
+    return median(peaks)
+
+
+def autocorrelation(x: Tensor) -> Tensor:
+    spectrum = torch.fft.rfft(x - x.mean() if x.min() < 0 else x, n=2 * len(x)).abs().square()
+    correlation = torch.fft.irfft(spectrum)[: len(x)]
+    return correlation / (correlation[0] + 1e-9)
+
+
+@pytest.mark.parametrize("name", ["music-baseline", "music-haar"])
+def test_music_models_play_chords(name: str) -> None:
+    notes = MidiTokenizer().decode(made(name, 600)[0]).tracks[0].notes.numpy()
+    sounding = [((notes["time"] <= t) & (t < notes["time"] + notes["duration"])).sum() for t in notes["time"]]
+    assert len(notes["time"]) > 60
+    assert sum(count >= 3 for count in sounding) > 0.25 * len(sounding)
