@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import runpy
 from statistics import median
 
 import pytest
@@ -15,7 +16,6 @@ from waveletgpt.models.checkpoint import FILES, load_checkpoint
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT
 from waveletgpt.tokenizers.midi import MidiTokenizer
-from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.tokenizers.soundfont import render
 from waveletgpt.training.pieces import compose
@@ -107,28 +107,9 @@ def test_text_models_write_english_words(name: str) -> None:
 
 
 def test_the_wavelet_model_makes_sound_with_a_pitch() -> None:
-    tokenizer = MuLawTokenizer()
-    found = [periodicity(tokenizer.decode(ids)[800:]) for ids in made("audio-haar", 4000, samples=4, temperature=0.85)]
-    noise = torch.randn(3200, generator=torch.Generator().manual_seed(0)).unfold(0, 20, 1).mean(-1)
-    assert median(found) > 0.4 > periodicity(noise)
-
-
-def periodicity(waveform: Tensor) -> float:
-    """Height of the first autocorrelation peak, 1 for a periodic wave: median over windows of 0.1 s at 16 kHz."""
-    window = torch.hann_window(1600)
-    shape = autocorrelation(window)
-    peaks = []
-    for piece in waveform.unfold(0, 1600, 800):
-        likeness = autocorrelation((piece - piece.mean()) * window)[:400] / (shape[:400] + 1e-3)
-        dip = int((likeness < 0).int().argmax())
-        peaks.append(float(likeness[dip:].max()) if dip else 0.0)
-    return median(peaks)
-
-
-def autocorrelation(x: Tensor) -> Tensor:
-    spectrum = torch.fft.rfft(x - x.mean() if x.min() < 0 else x, n=2 * len(x)).abs().square()
-    correlation = torch.fft.irfft(spectrum)[: len(x)]
-    return correlation / (correlation[0] + 1e-9)
+    pitch = runpy.run_path(str(SHIPPED.parent / "benchmarks" / "pitch.py"))
+    found = pitch["measure"](SHIPPED / "audio-haar", temperature=0.85, length=4000, samples=4)
+    assert median(found) > 0.4 > pitch["periodicity"](pitch["filtered_noise"]())
 
 
 @pytest.mark.parametrize("name", ["music-baseline", "music-haar"])
