@@ -1,4 +1,4 @@
-"""Sampling filters: pure functions from logits (B, V) to logits (B, V), with -inf where a token is ruled out."""
+"""Drawing tokens. Filters are pure functions from logits (B, V) to logits (B, V), -inf where a token is ruled out."""
 
 import math
 from dataclasses import dataclass
@@ -17,6 +17,13 @@ def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     The highest logit becomes 0, so that no temperature is too low to divide by.
     """
     return (logits - logits.amax(-1, keepdim=True)) / temperature
+
+
+def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Make tokens that are `seen` (B, V, boolean) less likely, for a `penalty` above 1: positive logits are divided
+    by it, negative ones multiplied (CTRL, arXiv 1909.05858, section 4.1).
+    """
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def keep_likeliest(logits: Tensor) -> Tensor:
@@ -43,13 +50,19 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
     """Keep tokens at least p times as probable as the likeliest one (Nguyen et al., arXiv 2407.01082)."""
     log_probs = logits.log_softmax(-1)
-    floor = log_probs.amax(-1, keepdim=True) + torch.tensor(p, dtype=logits.dtype).log()
+    floor = log_probs.amax(-1, keepdim=True) + (math.log(p) if p else RULED_OUT)
     return logits.masked_fill(log_probs < floor, RULED_OUT)
+
+
+def seen_tokens(prompt: Tensor, samples: int, vocab_size: int) -> Tensor:
+    """Which tokens each of `prompt` (P0, P) holds, (P0 samples, V) boolean, as `Sampling.draw` goes on marking them."""
+    seen = torch.zeros(len(prompt), vocab_size, dtype=torch.bool)
+    return seen.scatter_(-1, prompt, value=True).repeat(samples, 1)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn: temperature, then top-k, top-p and min-p, each where it is given.
+    """How tokens are drawn: repetition penalty, temperature, then top-k, top-p and min-p, each where it is given.
 
     Raises InputError for a setting out of range.
     """
@@ -59,6 +72,9 @@ class Sampling:
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
+    repetition_penalty: float = 1.0
+    """On every token that the prompt or the sample holds already; 1 is none."""
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
@@ -69,12 +85,24 @@ class Sampling:
             raise InputError(f"top-p is {self.top_p}; it must be above 0 and at most 1")
         if self.min_p is not None and not 0 <= self.min_p <= 1:
             raise InputError(f"min-p is {self.min_p}; it must be from 0 to 1")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise InputError(f"repetition penalty is {self.repetition_penalty}; it must be above 0 (1 is none)")
+        if not 0 <= self.seed < 2**64:
+            raise InputError(f"seed is {self.seed}; it must be 0 or more and below 2**64")
 
-    def filter(self, logits: Tensor) -> Tensor:
-        """The logits (B, V) that tokens are drawn from."""
+    @property
+    def penalizes(self) -> bool:
+        """Whether it matters what was seen before."""
+        return self.repetition_penalty != 1
+
+    def filter(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
+        """The logits (B, V) that tokens are drawn from; `seen` (B, V) says which ones there have been."""
+        if self.penalizes and seen is not None:
+            logits = penalize_repetition(logits, seen, self.repetition_penalty)
         if self.temperature == 0:
             return keep_likeliest(logits)
-        logits = apply_temperature(logits, self.temperature)
+        if self.temperature != 1:
+            logits = apply_temperature(logits, self.temperature)
         if self.top_k is not None:
             logits = keep_top_k(logits, self.top_k)
         if self.top_p is not None:
@@ -82,3 +110,13 @@ class Sampling:
         if self.min_p is not None:
             logits = keep_min_p(logits, self.min_p)
         return logits
+
+    def draw(self, logits: Tensor, noise: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Ids (B,) drawn with Gumbel `noise` (B, V), and their log-probabilities (B,) before all settings.
+
+        The ids are marked in `seen`.
+        """
+        ids = (self.filter(logits, seen) + noise).argmax(-1)
+        if seen is not None:
+            seen.scatter_(-1, ids[:, None], value=True)
+        return ids, logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0]

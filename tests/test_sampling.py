@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.noise import gumbel_noise
 from waveletgpt.models.sampling import (
     Sampling,
     apply_temperature,
@@ -15,6 +16,8 @@ from waveletgpt.models.sampling import (
     keep_min_p,
     keep_top_k,
     keep_top_p,
+    penalize_repetition,
+    seen_tokens,
 )
 
 LOGITS = torch.tensor([[0.5, 0.05, 0.15, 0.3]]).log()  # in descending order: tokens 0, 3, 2, 1
@@ -92,6 +95,77 @@ def test_filters_follow_one_another() -> None:
     assert kept(Sampling().filter(LOGITS)) == [0, 1, 2, 3]
 
 
+def test_a_repetition_penalty_by_hand() -> None:
+    """Positive logits of seen tokens are divided by it, negative ones multiplied; the others stay."""
+    logits = torch.tensor([[2.0, -1.0, 0.0, 0.5, -3.0], [2.0, -1.0, 0.0, 0.5, -3.0]])
+    seen = torch.tensor([[True, True, True, False, False], [False, False, False, True, True]])
+    expected = [[1.0, -2.0, 0.0, 0.5, -3.0], [2.0, -1.0, 0.0, 0.25, -6.0]]
+    assert penalize_repetition(logits, seen, 2.0).tolist() == expected
+    assert torch.equal(penalize_repetition(logits, seen, 1.0), logits)
+    assert penalize_repetition(logits, seen, 0.5)[0].tolist() == [4.0, -0.5, 0.0, 0.5, -3.0]
+
+
+def test_the_penalty_comes_before_the_temperature_and_the_filters() -> None:
+    logits, seen = torch.tensor([[3.0, 2.0, -1.0, -2.0]]), torch.tensor([[True, False, True, False]])
+    penalized = torch.tensor([[1.5, 2.0, -2.0, -2.0]])
+    found = Sampling(0.5, repetition_penalty=2.0).filter(logits, seen)
+    torch.testing.assert_close(found.softmax(-1), (penalized / 0.5).softmax(-1))
+    assert kept(Sampling(0, repetition_penalty=2.0).filter(logits, seen)) == [1]
+    assert kept(Sampling(top_k=1, repetition_penalty=2.0).filter(logits, seen)) == [1]
+    assert kept(Sampling(top_p=0.5, repetition_penalty=2.0).filter(logits, seen)) == [1]
+    assert kept(Sampling(min_p=0.9, repetition_penalty=2.0).filter(logits, seen)) == [1]
+    assert torch.equal(Sampling(repetition_penalty=2.0).filter(logits), logits)  # nothing was seen
+    assert not Sampling().penalizes
+
+
+def test_top_p_counts_what_top_k_and_min_p_what_top_p_leaves() -> None:
+    """Of 0.5 and 0.3 the first is 0.625 of the whole: enough for top-p 0.6, which it would not be of all four."""
+    assert kept(keep_top_p(LOGITS, 0.6)) == [0, 3]
+    assert kept(Sampling(top_k=2, top_p=0.6).filter(LOGITS)) == [0]
+    assert kept(Sampling(top_p=0.75, min_p=0.2).filter(LOGITS)) == [0, 3]
+    assert kept(Sampling(min_p=0.2).filter(LOGITS)) == [0, 2, 3]
+
+
+def test_filters_leave_their_input_as_it_was() -> None:
+    logits, seen = torch.randn(3, 9), torch.rand(3, 9) < 0.5
+    before = logits.clone(), seen.clone()
+    for sampling in (Sampling(0), Sampling(0.7, 5, 0.9, 0.1, 1.3)):
+        sampling.filter(logits, seen)
+        assert torch.equal(logits, before[0]) and torch.equal(seen, before[1])
+
+
+def test_seen_tokens_are_those_of_each_prompt_for_all_its_samples() -> None:
+    seen = seen_tokens(torch.tensor([[0, 2, 2], [4, 0, 3]]), 2, 5)
+    assert [row.nonzero()[:, 0].tolist() for row in seen] == [[0, 2], [0, 3, 4], [0, 2], [0, 3, 4]]
+    assert not seen_tokens(torch.zeros(1, 0, dtype=torch.long), 3, 5).any()
+
+
+def test_a_draw_takes_the_largest_with_noise_marks_it_as_seen_and_tells_how_probable_it_was() -> None:
+    """Noise lifts tokens 1 and 2, unless top-k rules them out."""
+    noise = torch.tensor([[0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 99.0, 0.0]])
+    logits = torch.cat([LOGITS, LOGITS.flip(-1)]) + 3.0
+    seen = torch.tensor([[False, False, True, False], [False] * 4])
+    ids, log_probs = Sampling(0.5, top_k=4, repetition_penalty=1.1).draw(logits, noise, seen)
+    assert ids.tolist() == [1, 2]
+    assert seen.tolist() == [[False, True, True, False], [False, False, True, False]]
+    torch.testing.assert_close(log_probs.exp(), torch.tensor([0.05, 0.05]))  # before all settings
+    ids, log_probs = Sampling(top_k=2).draw(logits, noise)
+    assert ids.tolist() == [0, 3]
+    torch.testing.assert_close(log_probs.exp(), torch.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(0), Sampling(0.5), Sampling(top_k=2), Sampling(top_p=0.7), Sampling(0.8, 3, 0.95, 0.2)]
+)
+def test_draws_follow_the_filtered_distribution(sampling: Sampling) -> None:
+    """Chi-square of 8,000 draws; 16.3 is exceeded with probability 0.001 at 3 degrees of freedom, less at fewer."""
+    ids, _ = sampling.draw(LOGITS.expand(8000, -1), gumbel_noise(1, 8000, range(1), 4)[0])
+    expected = 8000 * sampling.filter(LOGITS).double().softmax(-1)[0]
+    found = torch.bincount(ids, minlength=4)
+    assert (found[expected == 0] == 0).all()
+    assert ((found - expected) ** 2 / expected)[expected > 0].sum() < 16.3
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=40),
@@ -134,6 +208,13 @@ def test_everything_stays_at_top_p_1() -> None:
         ({"top_p": math.nan}, "top-p"),
         ({"min_p": -0.1}, "min-p"),
         ({"min_p": 1.1}, "min-p"),
+        ({"min_p": math.nan}, "min-p"),
+        ({"repetition_penalty": 0.0}, "repetition penalty"),
+        ({"repetition_penalty": -1.0}, "repetition penalty"),
+        ({"repetition_penalty": math.inf}, "repetition penalty"),
+        ({"repetition_penalty": math.nan}, "repetition penalty"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**64}, "seed"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(setting: dict[str, Any], name: str) -> None:

@@ -1,0 +1,49 @@
+"""Noise for drawing tokens, addressed by (seed, sample, step, token id): any of it at any time, in any order."""
+
+import torch
+from torch import Tensor
+
+# Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
+ROUNDS = 10
+MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
+KEY_STEPS = 0x9E3779B9, 0xBB67AE85
+WORD = 0xFFFFFFFF
+
+
+def philox(counters: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Four random words for every counter of four words; words are 0 .. 2**32 - 1 in int64, shapes broadcast."""
+    a, b, c, d = counters
+    k, m = key
+    for _ in range(ROUNDS):
+        low, high = _product(a, MULTIPLIERS[0])
+        low2, high2 = _product(c, MULTIPLIERS[1])
+        a, b, c, d = high2 ^ b ^ k, low2, high ^ d ^ m, low
+        k, m = (k + KEY_STEPS[0]) & WORD, (m + KEY_STEPS[1]) & WORD
+    return a, b, c, d
+
+
+def _product(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Lower and upper word of x * factor. The product wraps around int64's sign, which the masks undo."""
+    product = x * factor
+    return product & WORD, (product >> 32) & WORD
+
+
+def gumbel_noise(seed: int, n_samples: int, steps: range, n_tokens: int, device: torch.device | None = None) -> Tensor:
+    """Standard Gumbel noise (steps, n_samples, n_tokens) float32, a function of (seed, sample, step, token id) alone.
+
+    The element for a token does not depend on how many steps, samples or tokens are asked for beside it. Added to
+    logits it makes their argmax a draw from their softmax (the Gumbel-max trick; Maddison et al., arXiv 1411.0030).
+    `seed` is below 2**64.
+    """
+
+    def count(numbers: range, dim: int) -> Tensor:
+        shape = [1, 1, 1]
+        shape[dim] = -1
+        return torch.arange(numbers.start, numbers.stop, numbers.step, device=device).view(shape)
+
+    step = count(steps, 0)
+    four_tokens = count(range((n_tokens + 3) // 4), 2)
+    counters = (four_tokens, count(range(n_samples), 1), step & WORD, step >> 32)
+    words = torch.stack(philox(counters, (seed & WORD, seed >> 32)), dim=-1)  # (steps, samples, tokens / 4, 4)
+    uniform = (words.flatten(2)[..., :n_tokens].double() + 0.5) / 2.0**32  # never 0 or 1
+    return -torch.log(-torch.log(uniform)).float()
