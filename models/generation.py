@@ -1,19 +1,31 @@
-"""Generation, one token at a time, from ids to ids, to any length.
+"""Generation, one token at a time, from ids to ids, to any length; and how probable a model finds given ids.
 
-Shapes: B samples, P prompt positions, V vocabulary.
+Shapes: B samples, P prompt positions, T tokens, V vocabulary.
 """
 
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.ahead import decode_ahead
+from waveletgpt.models.context import context_start
+from waveletgpt.models.decoding import Decoder, Engine, make_decoder, warm_up
 from waveletgpt.models.gpt import GPT
-from waveletgpt.models.sampling import Sampling
+from waveletgpt.models.noise import gumbel_noise
+from waveletgpt.models.sampling import Sampling, seen_tokens
+
+__all__ = ["Step", "context_start", "first_divergence", "generate", "score", "warm_up"]
+
+NOISE_AT_ONCE = 1 << 16
+"""Elements of noise made ahead in one go, which costs less than making them step by step."""
+WINDOWS_AT_ONCE = 8
+"""Contexts that `score` reads side by side."""
 
 
 @dataclass(frozen=True)
@@ -35,49 +47,109 @@ def generate(
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
+    samples: int = 1,
+    engine: Engine = "auto",
 ) -> Iterator[Step]:
-    """Continue `prompt` (B, P) of ids, a `Step` at a time, endlessly if `max_new_tokens` is None.
+    """Continue `prompt` (P0, P) of ids, a `Step` at a time, endlessly if `max_new_tokens` is None.
 
-    Tokens are drawn by the Gumbel-max trick: the noise depends on (seed, sample, step) alone, so the same seed
-    gives the same ids, a sample does not depend on how many are made beside it, and two models of one vocabulary
-    given the same seed differ only where they disagree. Temperature 0 takes the likeliest token. A cache makes
-    every step cost the same; when the context is full, its last half is read anew and generation goes on.
+    Each prompt is read once and continued `samples` times, as if it were `prompt.repeat(samples, 1)`: B is
+    P0 `samples`. Without a prompt (P = 0) the first token is drawn as if all were equally probable. The context is
+    that of `context_start`, and decoding equals a full pass over it.
 
-    Raises InputError, before the first step, for a prompt without tokens, ids outside the vocabulary, or
-    settings out of range.
+    Tokens are drawn by the Gumbel-max trick with noise that depends on (seed, sample, step, token id) alone
+    (`gumbel_noise`): the same seed gives the same ids, a sample does not depend on how many are made beside it, and
+    two models of one vocabulary given one prompt and seed differ only where they disagree (`first_divergence`).
+
+    Raises InputError, before the first step, for ids outside the vocabulary or settings out of range.
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p)
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be 0 or more")
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     if max_new_tokens is not None and max_new_tokens < 0:
         raise InputError(f"the length is {max_new_tokens}; it must be 0 or more")
-    if prompt.ndim != 2 or 0 in prompt.shape:
-        raise InputError(f"the prompt has shape {tuple(prompt.shape)}; at least one token is needed")
-    if not 0 <= int(prompt.min()) <= int(prompt.max()) < model.config.vocab_size:
-        raise InputError(f"the prompt holds ids outside the model's vocabulary of {model.config.vocab_size}")
+    if samples < 1:
+        raise InputError(f"the number of samples is {samples}; it must be 1 or more")
+    if prompt.ndim != 2 or not len(prompt):
+        raise InputError(f"the prompt has shape {tuple(prompt.shape)}; it must be (prompts, ids), not empty of prompts")
+    prompt = _checked(prompt, model)
+    if engine == "graph" or (engine == "auto" and model.embedding.weight.device.type == "cuda"):
+        return _as_steps(decode_ahead(model, prompt, max_new_tokens, sampling, samples))
+    return _as_steps(_decode(model, make_decoder(model, engine), prompt, max_new_tokens, sampling, samples))
 
-    return _steps(model, prompt, max_new_tokens, sampling, seed)
+
+def _as_steps(drawn: Generator[tuple[Tensor, Tensor], None, None]) -> Iterator[Step]:
+    with closing(drawn):
+        for ids, log_probs in drawn:
+            yield Step(ids, log_probs)
 
 
 @torch.inference_mode()
-def _steps(model: GPT, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, seed: int) -> Iterator[Step]:
-    block_size, device = model.config.block_size, model.embedding.weight.device
-    noise = [sample_noise(seed, sample) for sample in range(len(prompt))]
-    state = model.new_state(len(prompt))
-    context = unread = prompt[:, -block_size:].cpu()
-    for _ in itertools.count() if max_new_tokens is None else range(max_new_tokens):
-        if state.length + unread.shape[1] > block_size:
-            state = model.new_state(len(prompt))
-            context = unread = context[:, -(block_size // 2) :]
-        logits = model(unread.to(device), state)[:, -1].float().cpu()  # (B, V)
-        gumbel = np.stack([stream.gumbel(size=logits.shape[-1]) for stream in noise])
-        ids = (sampling.filter(logits) + torch.from_numpy(gumbel)).argmax(-1)
-        yield Step(ids, logits.log_softmax(-1).gather(-1, ids[:, None])[:, 0])
-        unread = ids[:, None]
-        context = torch.cat([context, unread], dim=1)
+def _decode(  # noqa: PLR0917
+    model: GPT, decoder: Decoder, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, samples: int
+) -> Generator[tuple[Tensor, Tensor], None, None]:
+    """Ids and log-probabilities, token by token."""
+    B, V, device = len(prompt) * samples, model.config.vocab_size, model.embedding.weight.device
+    block_size, length = model.config.block_size, prompt.shape[1]
+    start = context_start(length, block_size)
+    logits = decoder.read(prompt[:, start:], samples) if length else torch.zeros(B, V, device=device)
+    context = list(prompt[:, start:].repeat(samples, 1).unbind(1))  # (B,) each
+    seen = seen_tokens(prompt, samples, V).to(device) if sampling.penalizes else None
+    ahead = max(1, NOISE_AT_ONCE // (B * V))
+    ids = torch.empty(0, dtype=torch.long)
+    for step in itertools.count() if max_new_tokens is None else range(max_new_tokens):
+        if step:
+            context.append(ids)
+            length += 1
+            if context_start(length, block_size) == start and length > 1:
+                logits = decoder.step(ids)
+            else:
+                context = context[context_start(length, block_size) - start :]
+                start = context_start(length, block_size)
+                logits = decoder.read(torch.stack(context, dim=1))
+        if step % ahead == 0:
+            noise = gumbel_noise(sampling.seed, B, range(step, step + ahead), V, device)
+        new, log_probs = sampling.draw(logits, noise[step % ahead], seen)
+        ids = new.cpu()
+        yield ids, log_probs.cpu()
 
 
-def sample_noise(seed: int, sample: int) -> np.random.Generator:
-    """The source of one sample's noise, independent of every other (seed, sample)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, sample])))
+@torch.inference_mode()
+def score(model: GPT, ids: Tensor) -> Tensor:
+    """Log-probabilities (B, T) float32, on the CPU, that a model gives each of `ids` (B, T), from `context_start` on.
+
+    They equal the `log_probs` that `generate` yields for the same tokens, whichever model drew them. The first
+    token counts as one of V equally probable ones. Raises InputError for ids outside the vocabulary.
+    """
+    ids = _checked(ids, model)
+    T, block_size, device = ids.shape[1], model.config.block_size, model.embedding.weight.device
+    log_probs = torch.full(ids.shape, -math.log(model.config.vocab_size))
+    half = max(1, block_size // 2)
+    starts = range(0, context_start(T - 1, block_size) + 1, half) if T > 1 else range(0)
+    for start in starts:
+        end = min(start + block_size, T - 1)  # the context is ids start .. end - 1
+        first = start + block_size - half if start else 0  # what comes before has been predicted by more
+        for rows in range(0, len(ids), WINDOWS_AT_ONCE):
+            some = ids[rows : rows + WINDOWS_AT_ONCE].to(device)
+            logits = model(some[:, start:end])[:, first - start :].float()
+            known = some[:, first + 1 : end + 1, None]
+            log_probs[rows : rows + WINDOWS_AT_ONCE, first + 1 : end + 1] = (
+                logits.log_softmax(-1).gather(-1, known)[..., 0].cpu()
+            )
+    return log_probs
+
+
+def first_divergence(a: Tensor, b: Tensor) -> int | None:
+    """Index of the first of ids (N,) and (M,) that differ; None if none does as far as both go."""
+    both = min(len(a), len(b))
+    differ = (a[:both] != b[:both]).nonzero()
+    return int(differ[0]) if len(differ) else None
+
+
+def _checked(ids: Tensor, model: GPT) -> Tensor:
+    """`ids` (B, T) as int64 on the CPU."""
+    if ids.ndim != 2:
+        raise InputError(f"the ids have shape {tuple(ids.shape)}; it must be (sequences, ids)")
+    given, whole, V = ids.cpu(), ids.cpu().long(), model.config.vocab_size
+    if not ((given == whole) & (whole >= 0) & (whole < V)).all():
+        raise InputError(f"there are ids outside the model's vocabulary of {V}")
+    return whole

@@ -66,33 +66,47 @@ class GPTConfig:
 
 @dataclass
 class KeyValueCache:
-    """Keys and values (B, H, block_size, D) of one block, of which the first `length` positions are filled."""
+    """Keys and values (B, H, block_size, D) of one block, by position."""
 
     keys: Tensor
     values: Tensor
-    length: int = 0
 
-    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Take in k, v (B, H, T, D); return all keys and values so far (B, H, length, D)."""
-        end = self.length + k.shape[2]
-        self.keys[:, :, self.length : end] = k
-        self.values[:, :, self.length : end] = v
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+    def extend(self, k: Tensor, v: Tensor, positions: Tensor) -> None:
+        """Take in k, v (B, H, T, D) of `positions` (T,)."""
+        self.keys.index_copy_(2, positions, k)
+        self.values.index_copy_(2, positions, v)
 
 
 @dataclass
 class DecodingState:
-    """All that a model remembers of the tokens it has read: `GPT.new_state`, then `GPT(tokens, state)`."""
+    """All that a model remembers of the tokens it has read: `GPT.new_state`, then `GPT(tokens, state)`.
+
+    `time` (1,) is the number of tokens read so far on the device: a step looks at nothing else, so that a CUDA graph
+    of it can be replayed. `length` is the same number for Python to check.
+    """
 
     caches: list[KeyValueCache]
     mixers: list[Any]
     """By mixer, what its `new_state` gave."""
+    time: Tensor
+    length: int = 0
 
-    @property
-    def length(self) -> int:
-        """Positions read so far."""
-        return self.caches[0].length
+    def repeat(self, copies: int) -> "DecodingState":
+        """The state of `copies` times as many streams: all of them, `copies` times over."""
+        caches = [KeyValueCache(c.keys.repeat(copies, 1, 1, 1), c.values.repeat(copies, 1, 1, 1)) for c in self.caches]
+        mixers = [state and state.repeat(copies) for state in self.mixers]
+        return DecodingState(caches, mixers, self.time.clone(), self.length)
+
+    def copy_(self, other: "DecodingState") -> None:
+        """Take over the contents of a state of as many streams, in place."""
+        for mine, its in zip(self.caches, other.caches, strict=True):
+            mine.keys.copy_(its.keys)
+            mine.values.copy_(its.values)
+        for state, its_state in zip(self.mixers, other.mixers, strict=True):
+            if state is not None:
+                state.copy_(its_state)
+        self.time.copy_(other.time)
+        self.length = other.length
 
 
 class Attention(nn.Module):
@@ -104,17 +118,26 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
 
-    def forward(self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-        """x (B, T, E) -> (B, T, E). `rotation` (2, T, D / 2) holds the positions' cosines and sines, if rotary."""
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """x (B, T, E) -> (B, T, E). `rotation` (2, T, D / 2) holds the positions' cosines and sines, if rotary.
+
+        With a cache, x is at `positions` (T,): the first ones, or a single one that continues what the cache holds.
+        """
         B, T, E = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv
         if rotation is not None:
             q, k = rotate(qkv[:2], rotation)
-        if cache is not None:
-            k, v = cache.append(k, v)
+        seen = None  # every position sees itself and those before it
+        if cache is not None and positions is not None:
+            cache.extend(k, v, positions)
+            if T == 1:
+                k, v = cache.keys, cache.values
+                seen = torch.arange(k.shape[2], device=x.device)[None] <= positions  # (1, block_size)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=T > 1)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None)
         out: Tensor = self.out(y.transpose(1, 2).reshape(B, T, E))
         return out
 
@@ -141,9 +164,11 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None = None, positions: Tensor | None = None
+    ) -> Tensor:
         """x (B, T, E) -> (B, T, E)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache))
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache, positions))
         out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return out
 
@@ -187,17 +212,22 @@ class GPT(nn.Module):
             raise ValueError(f"{start + T} positions do not fit in block_size {self.config.block_size}")
         if start and T != 1:
             raise ValueError(f"a state that has read {start} tokens takes one at a time, got {T}")
+        positions = None if state is None else state.time + torch.arange(T, device=tokens.device)
+        at = slice(T) if positions is None else positions
         x = self.embedding(tokens)  # (B, T, E)
         rotation = None
         if self.config.positions == "learned":
-            x = x + self.position_embedding.weight[start : start + T]
+            x = x + self.position_embedding.weight[at]
         else:
-            rotation = self.rotation[:, start : start + T]
+            rotation = self.rotation[:, at]
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
-            x = block(x, rotation, state.caches[i] if state is not None else None)
+            x = block(x, rotation, state.caches[i] if state is not None else None, positions)
             if i < len(self.mixers):
                 x = self.mixers[i](x, state.mixers[i] if state is not None else None)
+        if state is not None:
+            state.time += T
+            state.length += T
         logits: Tensor = self.head(self.norm(x))
         return logits
 
@@ -207,7 +237,8 @@ class GPT(nn.Module):
         shape = batch, c.n_head, c.block_size, c.n_embd // c.n_head
         caches = [KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in self.blocks]
         mixers = cast("list[Mixer]", list(self.mixers))
-        return DecodingState(caches, [mixer.new_state(batch, weight.device) for mixer in mixers])
+        states = [mixer.new_state(batch, weight.device) for mixer in mixers]
+        return DecodingState(caches, states, torch.zeros(1, dtype=torch.long, device=weight.device))
 
     def n_parameters(self) -> int:
         """Number of trained parameters."""

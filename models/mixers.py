@@ -18,7 +18,9 @@ class Mixer(Protocol):
         """
 
     def new_state(self, batch: int, device: torch.device) -> Any:
-        """What it remembers while decoding `batch` streams token by token; None if nothing."""
+        """What it remembers while decoding `batch` streams token by token, None if nothing. Its `repeat(copies)`
+        gives the same for `copies` times as many streams, and `copy_(other)` takes over the contents of another.
+        """
 
 
 MIXERS: dict[str, Callable[[int, int], nn.Module]] = {

@@ -21,13 +21,27 @@ class WindowState:
 
     `ring` (B, W, C) holds the last W inputs, the input of time t at slot t % W. `total` (B, C) holds the sums
     of `haar`'s windows in float64, so that adding and removing inputs does not drift. `weights` (2 W, C) holds the
-    kernels of `learnable` such that its rows W - t % W to 2 W - t % W weigh the slots of `ring` at time t.
+    kernels of `learnable` such that its rows W - t % W to 2 W - t % W weigh the slots of `ring` at time t. `time`
+    (1,) is the number of inputs so far on the device, so that a CUDA graph of a step can be replayed; `length` is the
+    same number for Python to check.
     """
 
     ring: Tensor
     total: Tensor
     weights: Tensor
+    time: Tensor
     length: int = 0
+
+    def repeat(self, copies: int) -> "WindowState":
+        """The state of `copies` times as many streams: all of them, `copies` times over."""
+        ring, total = self.ring.repeat(copies, 1, 1), self.total.repeat(copies, 1)
+        return WindowState(ring, total, self.weights, self.time.clone(), self.length)
+
+    def copy_(self, other: "WindowState") -> None:
+        """Take over the contents of a state of as many streams, in place."""
+        for mine, its in ((self.ring, other.ring), (self.total, other.total), (self.time, other.time)):
+            mine.copy_(its)
+        self.length = other.length
 
 
 class CausalWavelet(nn.Module):
@@ -97,7 +111,8 @@ class CausalWavelet(nn.Module):
         ring = torch.zeros(batch, self.window, self.width, device=device)
         total = torch.zeros(batch, self.width, dtype=torch.float64, device=device)
         by_slot = self.kernel_matrix().detach().T.flip(0).roll(1, 0)  # (W, C); row s holds lag -s, modulo W
-        return WindowState(ring, total, weights=by_slot.repeat(2, 1))
+        time = torch.zeros(1, dtype=torch.long, device=device)
+        return WindowState(ring, total, by_slot.repeat(2, 1), time)
 
     def _remember(self, x: Tensor, state: WindowState) -> None:
         """Fill an empty state with x (B, T, C)."""
@@ -108,24 +123,26 @@ class CausalWavelet(nn.Module):
         ages = T - 1 - times
         inside = ages[:, None] < 2**self.levels  # (time, C)
         state.total += (recent.double() * inside).sum(1)
-        state.length = T
+        state.time += T
+        state.length += T
 
     def _step(self, x: Tensor, state: WindowState) -> Tensor:
         """The next position x (B, 1, E), in O(1) for `haar` and O(W) for `learnable`."""
         if x.shape[1] != 1:
             raise ValueError(f"a wavelet state takes one position at a time after its first, got {x.shape[1]}")
-        now, new = state.length, x[:, 0, self.width :].to(state.ring.dtype)  # (B, C)
-        slot = now % self.window
+        new = x[:, 0, self.width :].to(state.ring.dtype)  # (B, C)
+        slot = state.time % self.window
         if self.kind == "haar":
-            leaving = (now - 2**self.levels) % self.window  # (C,)
+            leaving = (state.time - 2**self.levels) % self.window  # (C,)
             old = state.ring.gather(1, leaving.expand(len(new), 1, -1))[:, 0]  # (B, C); still zero before the start
             state.total += new.double() - old.double()
             mixed = state.total / 2**self.levels
-        state.ring[:, slot] = new
-        state.length += 1
+        state.ring.index_copy_(1, slot, new[:, None])
         if self.kind == "learnable":
-            weights = state.weights[self.window - slot : 2 * self.window - slot]  # (W, C)
-            mixed = (state.ring * weights).sum(1)
+            rows = self.window - slot + torch.arange(self.window, device=x.device)
+            mixed = (state.ring * state.weights[rows]).sum(1)
+        state.time += 1
+        state.length += 1
         return torch.cat([x[..., : self.width], mixed[:, None].to(x.dtype)], dim=-1)
 
 

@@ -26,6 +26,15 @@ def gpt(seed: int = 0, **changes: Any) -> GPT:
     return model
 
 
+def with_free_kernels(model: GPT) -> GPT:
+    """The kernels of a learnable wavelet are not Haar's any more."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "kernels" in name:
+                parameter.mul_(2 * torch.rand_like(parameter))
+    return model
+
+
 @pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
 def test_no_logit_depends_on_a_later_token(mixer: str, positions: str) -> None:
     model = gpt(mixer=mixer, positions=positions)
@@ -53,16 +62,46 @@ def test_every_logit_depends_on_the_first_token(mixer: str, positions: str) -> N
 @pytest.mark.parametrize("prefill", [1, 5, 20, 32])
 @pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
 def test_cached_decoding_equals_the_full_pass(mixer: str, positions: str, prefill: int, batch: int) -> None:
-    model = gpt(mixer=mixer, positions=positions)
+    model = with_free_kernels(gpt(mixer=mixer, positions=positions))
     tokens = torch.randint(11, (batch, 32))
     with torch.inference_mode():
         full, state = model(tokens), model.new_state(batch)
         parts = [model(tokens[:, :prefill], state)]
         parts += [model(tokens[:, t : t + 1], state) for t in range(prefill, 32)]
     cached = torch.cat(parts, dim=1)
-    assert state.length == 32
+    assert state.length == int(state.time) == 32
     torch.testing.assert_close(cached, full, rtol=0, atol=1e-5)
     assert torch.equal(cached.argmax(-1), full.argmax(-1))
+
+
+@pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
+def test_a_step_takes_its_position_from_the_device_alone(mixer: str, positions: str) -> None:
+    """A CUDA graph replays what happens there; the lengths that Python counts then stand still, as they do here."""
+    model, tokens = with_free_kernels(gpt(mixer=mixer, positions=positions)), torch.randint(11, (2, 32))
+    with torch.inference_mode():
+        state = model.new_state(2)
+        parts = [model(tokens[:, :3], state)]
+        for t in range(3, 32):
+            for one in (state, *(mixer for mixer in state.mixers if mixer is not None)):
+                one.length = 3
+            parts.append(model(tokens[:, t : t + 1], state))
+        torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
+def test_a_state_repeated_or_taken_over_continues_as_its_original(mixer: str, positions: str) -> None:
+    model, tokens = with_free_kernels(gpt(mixer=mixer, positions=positions)), torch.randint(11, (2, 32))
+    with torch.inference_mode():
+        state, taken = model.new_state(2), model.new_state(6)
+        model(torch.randint(11, (6, 30)), taken)  # to be forgotten
+        model(tokens[:, :7], state)
+        repeated = state.repeat(3)
+        taken.copy_(repeated)
+        for one in (repeated, taken, state):
+            assert one.length == int(one.time) == 7
+            streams = tokens.repeat(len(one.caches[0].keys) // 2, 1)
+            parts = [model(streams[:, t : t + 1], one) for t in range(7, 32)]
+            torch.testing.assert_close(torch.cat(parts, dim=1), model(streams)[:, 7:], rtol=0, atol=1e-5)
 
 
 def test_a_state_refuses_what_does_not_fit() -> None:

@@ -5,6 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.wavelet import CausalWavelet, WaveletKind
@@ -227,14 +229,47 @@ def test_streams_decoded_together_do_not_mix(kind: WaveletKind) -> None:
 
 
 def test_running_sums_do_not_drift() -> None:
-    """20,000 steps with inputs of very different size, then compared with the windows themselves."""
+    """After 200,000 inputs of very different size, compared with the last windows themselves."""
     wavelet = CausalWavelet(6, "haar", 5)
-    T, last = 20_000, 40
-    x = torch.randn(1, T, 6) * 10 ** torch.linspace(-3, 3, T).cos().mul(3)[:, None]
+    T, last = 200_000, 40
+    x = 3 + torch.randn(1, T, 6) * 10 ** (3 * torch.linspace(0, 20, T).cos())[:, None]
     state = wavelet.new_state(1)
-    steps = [wavelet(x[:, t : t + 1], state) for t in range(T)]
-    expected = wavelet(x[:, -last - wavelet.window :])[:, -last:]
-    torch.testing.assert_close(torch.cat(steps[-last:], dim=1), expected, rtol=1e-5, atol=1e-5)
+    with torch.inference_mode():
+        steps = [wavelet(one, state) for one in x.split(1, dim=1)][-last:]
+        expected = wavelet(x[:, -last - wavelet.window :])[:, -last:]
+    torch.testing.assert_close(torch.cat(steps, dim=1), expected, rtol=1e-5, atol=1e-5)
+
+
+class Operations(TorchDispatchMode):
+    """Notes the name of every operation, and the elements of the largest tensor that it reads or writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, int]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        self.seen.append((func.overloadpacket.__name__, max(tensor.numel() for tensor in tensors)))
+        return result
+
+
+def test_a_step_of_haar_costs_the_same_whatever_the_window_and_the_time() -> None:
+    """The same operations, of B E elements at most; the two that are given the whole ring touch a slot or as many
+    elements as there are coordinates.
+    """
+    B, E = 2, 18  # 18: every level from 1 to 9
+    steps = []
+    for n_levels, prefill in ((3, 1), (3, 100), (9, 1), (9, 3000)):
+        wavelet, x = CausalWavelet(E, "haar", n_levels), torch.randn(B, 1, E)
+        state = wavelet.new_state(B)
+        wavelet(torch.randn(B, prefill, E), state)
+        with Operations() as operations:
+            wavelet(x, state)
+        assert all(size <= B * E for name, size in operations.seen if name not in ("gather", "index_copy_"))
+        steps.append([name for name, _ in operations.seen])
+    assert steps.count(steps[0]) == 4
+    assert steps[0].count("gather") == steps[0].count("index_copy_") == 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -251,7 +286,31 @@ def test_the_memory_of_a_state_is_constant(kind: WaveletKind) -> None:
             wavelet(torch.randn(2, 1, 6), state)
     assert elements() == before
     assert state is not None
-    assert state.length == 150
+    assert state.length == int(state.time) == 150
+    assert state.ring.shape == (2, 2**4, 3)
+    assert state.total.shape == (2, 3)
+    assert state.total.dtype == torch.float64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prefill", [1, 5, 23])
+def test_a_state_repeated_or_taken_over_continues_as_its_original(kind: WaveletKind, prefill: int) -> None:
+    wavelet, _ = layer(6, kind, 3)
+    x, new = torch.randn(2, prefill, 6), torch.randn(4, 9, 6)
+    with torch.no_grad():
+        state, taken = wavelet.new_state(2), wavelet.new_state(4)
+        assert state is not None and taken is not None
+        wavelet(x, state)
+        wavelet(torch.randn(4, 30, 6), taken)  # to be forgotten
+        repeated = state.repeat(2)
+        taken.copy_(repeated)
+        before = state.ring.clone()
+        expected = wavelet(torch.cat([x.repeat(2, 1, 1), new], dim=1))[:, prefill:]
+        for one in (repeated, taken):
+            steps = [wavelet(new[:, t : t + 1], one) for t in range(9)]
+            torch.testing.assert_close(torch.cat(steps, dim=1), expected, rtol=0, atol=FLOAT32_TOLERANCE)
+    assert torch.equal(state.ring, before)
+    assert state.length == int(state.time) == prefill
 
 
 def test_a_state_takes_one_position_at_a_time_after_its_first() -> None:

@@ -1,0 +1,357 @@
+"""Whatever engine decodes, the logits are those of full passes, every token is read once, and closing ends it."""
+
+import copy
+import itertools
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from waveletgpt.models import ahead, fused, kernels
+from waveletgpt.models.checkpoint import load_checkpoint
+from waveletgpt.models.decoding import Engine
+from waveletgpt.models.generation import context_start, generate
+from waveletgpt.models.gpt import GPT, DecodingState, GPTConfig
+from waveletgpt.models.mixers import MIXERS
+from waveletgpt.models.noise import gumbel_noise
+from waveletgpt.models.sampling import Sampling
+
+# "graph" on a CPU runs the steps that CUDA captures, uncaptured.
+EVERY_ENGINE: tuple[Engine, ...] = ("eager", "fused", "graph")
+TINY = GPTConfig(vocab_size=11, block_size=12, n_layer=3, n_head=2, n_embd=12, n_hidden=10, n_levels=3)
+ODD = GPTConfig(vocab_size=11, block_size=9, n_layer=3, n_head=3, n_embd=18, n_hidden=13, n_levels=3)
+TOLERANCE = 1e-5
+SHIPPED = Path(__file__).parent.parent / "checkpoints"
+
+
+def gpt(config: GPTConfig = TINY, std: float = 0.3, **changes: Any) -> GPT:
+    """A model in which every weight counts: norms have biases, and learnable kernels are not Haar's."""
+    torch.manual_seed(0)
+    model = GPT(replace(config, **changes)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = std * torch.randn_like(parameter)
+            parameter.copy_(noise if parameter.ndim > 1 else parameter + noise / 2)
+    return model
+
+
+def traced(model: GPT, prompt: Tensor, length: int, engine: Engine, **settings: Any) -> tuple[Tensor, Tensor]:
+    """New ids (B, length), and the logits (B, length, V) that they were drawn from."""
+    logits: list[Tensor] = []
+    draw = Sampling.draw
+
+    def recorded(self: Sampling, found: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        logits.append(found.clone())
+        return draw(self, found, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sampling, "draw", recorded)
+        steps = list(generate(model, prompt, length, engine=engine, **settings))
+    return torch.stack([step.ids for step in steps], dim=1), torch.stack(logits, dim=1)
+
+
+@torch.inference_mode()
+def full_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
+    """The logits (B, T - first, V) for each of `tokens` (B, T) from the first on, by a pass of its own."""
+    starts = [context_start(t, model.config.block_size) for t in range(tokens.shape[1])]
+    nothing = torch.zeros(len(tokens), model.config.vocab_size)
+    return torch.stack(
+        [model(tokens[:, starts[t] : t])[:, -1] if t else nothing for t in range(first, tokens.shape[1])], dim=1
+    )
+
+
+@pytest.mark.parametrize(("batch", "temperature"), [(1, 1.0), (8, 0.0)])
+@pytest.mark.parametrize("prompt_length", [0, 1, 5, 11, 12, 13, 31])
+@pytest.mark.parametrize(("mixer", "positions"), list(itertools.product(MIXERS, ("rope", "learned"))))
+def test_decoding_equals_full_passes(
+    mixer: str, positions: str, prompt_length: int, batch: int, temperature: float
+) -> None:
+    """Over three contexts, for prompts shorter and longer than one."""
+    model, length = gpt(mixer=mixer, positions=positions), 3 * TINY.block_size + 1
+    prompt = torch.randint(11, (batch, prompt_length))
+    noise = gumbel_noise(4, batch, range(length), 11).transpose(0, 1)
+    expected = None
+    for engine in EVERY_ENGINE:
+        ids, logits = traced(model, prompt, length, engine, temperature=temperature, seed=4)
+        if expected is None:
+            expected = full_passes(model, torch.cat([prompt, ids], dim=1), prompt_length)
+            assert torch.equal(ids, (expected + noise if temperature else expected).argmax(-1))
+            first_ids = ids
+        assert torch.equal(ids, first_ids), engine
+        assert torch.equal(logits.argmax(-1), expected.argmax(-1)), engine
+        torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("batch", range(1, 10))
+def test_the_fused_engine_takes_any_shape(mixer: str, batch: int) -> None:
+    """Heads, widths and rows that leave remainders of the four that its loops take at once."""
+    model, prompt = gpt(ODD, mixer=mixer), torch.randint(11, (batch, batch))
+    ids, logits = traced(model, prompt, 3 * 9, "fused", seed=batch)
+    expected = full_passes(model, torch.cat([prompt, ids], dim=1), batch)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"block_size": 2, "n_levels": 1},
+        {"block_size": 3, "n_levels": 1},
+        {"n_layer": 1},
+        {"vocab_size": 1},
+        {"n_head": 1, "n_embd": 2, "n_hidden": 1},
+    ],
+)
+def test_the_smallest_models(engine: Engine, changes: dict[str, Any]) -> None:
+    model, prompt = gpt(mixer="haar", **changes), torch.zeros(3, 2, dtype=torch.long)
+    ids, logits = traced(model, prompt, 20, engine)
+    expected = full_passes(model, torch.cat([prompt, ids], dim=1), 2)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_what_leaves_a_window_leaves_no_trace(engine: Engine) -> None:
+    """Token 0 is a million times as large as others; in float32 its part of the running sums would never quite go."""
+    model = gpt(mixer="haar", n_layer=2, n_levels=2)
+    with torch.no_grad():
+        model.embedding.weight[0, 6:] *= 1e6
+        model.head.weight[0] = 0
+    ids, logits = traced(model, torch.tensor([[0]]), 11, engine, top_k=5, seed=1)
+    expected = full_passes(model, torch.cat([torch.tensor([[0]]), ids], dim=1), 1)
+    assert (ids > 0).all()
+    torch.testing.assert_close(logits[:, 4:], expected[:, 4:], rtol=0, atol=TOLERANCE)
+
+
+@torch.inference_mode()
+def window_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
+    """What `full_passes` gives, a pass for all tokens of one context: no logit sees what comes after it."""
+    T = tokens.shape[1]
+    groups = itertools.groupby(range(first, T), lambda t: context_start(t, model.config.block_size))
+    parts = []
+    for start, members in groups:
+        times = list(members)
+        parts.append(model(tokens[:, start : times[-1]])[:, times[0] - 1 - start :])
+    return torch.cat(parts, dim=1)
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_the_paper_s_shape(engine: Engine) -> None:
+    """Through the end of a context of 512, where the kernels of 512 positions are all in use."""
+    model, prompt = gpt(GPTConfig(vocab_size=88), std=0.06, mixer="learnable"), torch.randint(88, (2, 420))
+    ids, logits = traced(model, prompt, 110, engine)
+    expected = window_passes(model, torch.cat([prompt, ids], dim=1), 420)
+    assert expected.std() > 0.3
+    assert torch.equal(logits.argmax(-1), expected.argmax(-1))
+    torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", ["text-haar", "audio-baseline", "music-haar"])
+def test_trained_models_lose_nothing(name: str) -> None:
+    """Their logits reach 25, so that float32's own rounding exceeds 1e-5. Measured from the same weights in float64,
+    cached decoding is as exact as a full pass in float32, up to a small factor.
+    """
+    model = load_checkpoint(SHIPPED / name).model
+    length = 110
+    prompt, _ = traced(model, torch.zeros(1, 0, dtype=torch.long), 420, "fused")
+    for engine in EVERY_ENGINE:
+        ids, logits = traced(model, prompt, length, engine, seed=1)
+        if engine == EVERY_ENGINE[0]:
+            tokens = torch.cat([prompt, ids], dim=1)
+            exact = window_passes(copy.deepcopy(model).double(), tokens, 420)
+            rounding = (window_passes(model, tokens, 420) - exact).abs().max()
+            assert rounding < 2e-4
+        assert torch.equal(ids, tokens[:, 420:])
+        assert (logits - exact).abs().max() < 4 * rounding
+
+
+class Readings:
+    """Notes the shape (B, P) of all tokens that a model is given, by whichever engine."""
+
+    def __init__(self, model: GPT, patch: pytest.MonkeyPatch) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        read: Any = kernels.read
+        tokens_at = read.py_func.__code__.co_varnames.index("tokens")
+
+        def recorded(*arguments: Any) -> None:
+            self.shapes.append(arguments[tokens_at].shape)
+            read(*arguments)
+
+        patch.setattr(fused, "read", recorded)
+        model.register_forward_pre_hook(lambda _, arguments: self.shapes.append(tuple(arguments[0].shape)))
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("prompts", [1, 2])
+@pytest.mark.parametrize("prompt_length", [0, 1, 7, 12, 30])
+def test_samples_share_the_reading_of_their_prompt(
+    engine: Engine, prompts: int, prompt_length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They equal as many prompts. A prompt is read once, then a token at a time of every sample, and half a context
+    when one is full.
+    """
+    model, prompt = gpt(mixer="haar"), torch.randint(11, (prompts, prompt_length))
+    separate, separate_logits = traced(model, prompt.repeat(3, 1), 30, engine, seed=7)
+    readings = Readings(model, monkeypatch)
+    ids, logits = traced(model, prompt, 30, engine, seed=7, samples=3)
+    assert torch.equal(ids, separate)
+    torch.testing.assert_close(logits, separate_logits, rtol=0, atol=TOLERANCE)
+    starts = [context_start(t, TINY.block_size) for t in range(prompt_length + 30)]
+    expected = [(prompts, prompt_length - starts[prompt_length])] if prompt_length else []
+    for t in range(prompt_length + 1, prompt_length + 30):
+        expected.append((3 * prompts, 1 if starts[t] == starts[t - 1] else t - starts[t]))
+    assert readings.shapes == expected
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_closing_stops_the_work_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gpt(mixer="haar")
+    readings = Readings(model, monkeypatch)
+    steps = generate(model, torch.tensor([[1, 2, 3]]), engine=engine)
+    assert readings.shapes == []  # nothing is done before it is asked for
+    for _ in itertools.islice(steps, 5):
+        pass
+    done = len(readings.shapes)
+    assert done == 5 or (engine == "graph" and 5 < done <= 5 + 2 * ahead.STEPS_AHEAD)
+    steps.close()  # type: ignore[attr-defined]
+    assert next(steps, None) is None
+    assert len(readings.shapes) == done
+
+
+@pytest.fixture
+def memories(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
+    """References to all the tensors and arrays that are made to remember what has been read."""
+    made: list[weakref.ref[Any]] = []
+    new_state, new_memory = GPT.new_state, fused.FusedDecoder._new_memory
+
+    def state(self: GPT, batch: int) -> DecodingState:
+        result = new_state(self, batch)
+        for part in (*result.caches, *(mixer for mixer in result.mixers if mixer is not None)):
+            made.extend(weakref.ref(value) for value in vars(part).values() if isinstance(value, Tensor))
+        return result
+
+    def memory(self: fused.FusedDecoder, batch: int) -> Any:
+        result = new_memory(self, batch)
+        made.extend(weakref.ref(array) for array in result)
+        return result
+
+    monkeypatch.setattr(GPT, "new_state", state)
+    monkeypatch.setattr(fused.FusedDecoder, "_new_memory", memory)
+    return made
+
+
+def held(memories: list[weakref.ref[Any]]) -> int:
+    """Bytes that are still there."""
+    return sum(value.nbytes for memory in memories if (value := memory()) is not None)
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("how", ["closed", "dropped", "at its end"])
+def test_the_memory_is_freed(engine: Engine, how: str, memories: list[weakref.ref[Any]]) -> None:
+    steps = generate(gpt(mixer="haar"), torch.tensor([[1, 2, 3]]), 5 if how == "at its end" else None, engine=engine)
+    for _ in itertools.islice(steps, 4):
+        assert held(memories)
+    if how == "closed":
+        steps.close()  # type: ignore[attr-defined]
+    elif how == "dropped":
+        del steps
+    else:
+        assert len(list(steps)) == 1
+    assert not held(memories)
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_the_memory_does_not_grow(engine: Engine, mixer: str, memories: list[weakref.ref[Any]]) -> None:
+    """Whatever has been read; and a wavelet's is of the order of its longest window, 2**n_levels inputs."""
+    for n_levels in (1, 2, 3):
+        memories.clear()
+        steps = generate(gpt(mixer=mixer, n_levels=n_levels), torch.tensor([[1, 2, 3]]), 100, engine=engine)
+        sizes = {held(memories) for _ in steps}
+        assert len(sizes) == 1
+        coordinates, cache = 2 * 6, 3 * 2 * 12 * 12  # of all layers
+        most = cache if mixer == "none" else cache + coordinates * (3 * 2**n_levels + 4)
+        assert 4 * cache <= sizes.pop() <= 4 * most
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_other_streams_beside_it_change_nothing(engine: Engine) -> None:
+    """Two at once of one model, a step each in turn."""
+    model, prompt = gpt(mixer="learnable"), torch.tensor([[1, 2, 3]])
+    alone = [traced(model, prompt, 40, engine, seed=seed)[0][0].tolist() for seed in (1, 2)]
+    streams = [generate(model, prompt, 40, engine=engine, seed=seed) for seed in (1, 2)]
+    together = [[int(step.ids) for step in steps] for steps in zip(*streams, strict=True)]
+    assert [list(ids) for ids in zip(*together, strict=True)] == alone
+
+
+WAITING = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "lift_fresh"}
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of all operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.seen.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("positions", ["rope", "learned"])
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_a_step_never_waits_for_the_host(mixer: str, positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What CUDA is to capture has no operation whose result the host must know before it can go on."""
+    operations, step = Operations(), ahead._Desk._step
+
+    def watched(self: ahead._Desk) -> None:
+        with operations:
+            step(self)
+
+    monkeypatch.setattr(ahead._Desk, "_step", watched)
+    everything: dict[str, Any] = {"temperature": 0.9, "top_k": 8, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1}
+    for settings in (everything, {"temperature": 0.0}):
+        list(generate(gpt(mixer=mixer, positions=positions), torch.tensor([[1, 2, 3]]), 5, engine="graph", **settings))
+    assert operations.seen >= {"index_copy_", "argmax"}
+    assert operations.seen.isdisjoint(WAITING)
+
+
+@pytest.mark.parametrize("prompt_length", [0, 5])
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_what_capturing_tries_out_is_forgotten(mixer: str, prompt_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA takes some steps before it captures one; nothing of them may show later."""
+    model, prompt = gpt(mixer=mixer), torch.randint(11, (1, prompt_length))
+    expected = traced(model, prompt, 30, "graph")
+    begin = ahead._Desk.__init__
+
+    def tried_out(self: ahead._Desk, *arguments: Any) -> None:
+        begin(self, *arguments)
+        self._read(torch.ones(1, 1, dtype=torch.long), 1)
+        self._step()
+        self._step()
+
+    monkeypatch.setattr(ahead._Desk, "__init__", tried_out)
+    found = [part[:, -30:] for part in traced(model, prompt, 30, "graph")]
+    assert torch.equal(found[0], expected[0])
+    assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to capture a graph on")
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_cuda_equals_the_cpu(mixer: str) -> None:
+    model, engines = gpt(mixer=mixer), get_args(Engine)
+    settings: dict[str, Any] = {"samples": 3, "seed": 4, "repetition_penalty": 1.1}
+    on_cuda = copy.deepcopy(model).cuda()
+    for prompt_length, engine in itertools.product((0, 1, 5, 30), set(engines) - {"fused"}):
+        prompt = torch.randint(11, (2, prompt_length))
+        expected = list(generate(model, prompt, 150, engine="eager", **settings))
+        found = list(generate(on_cuda, prompt, 150, engine=engine, **settings))
+        assert torch.equal(torch.stack([step.ids for step in found]), torch.stack([step.ids for step in expected]))
+        log_probs = [torch.stack([step.log_probs for step in steps]) for steps in (found, expected)]
+        torch.testing.assert_close(*log_probs, rtol=0, atol=1e-4)
