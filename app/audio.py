@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from waveletgpt.app.figures import as_html, sound_figure
-from waveletgpt.app.modality import Extent, Modality, PromptField
+from waveletgpt.app.figures import sound_figure
+from waveletgpt.app.modality import Clip, Extent, Modality, PromptField
 from waveletgpt.app.streaming import Take
 from waveletgpt.tokenizers.audio_file import read_audio, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
@@ -30,7 +30,8 @@ class Audio(Modality[MuLawTokenizer]):
     keep = Extent(1.0, 0.1, 5.0, 0.1)
     temperature = 0.85
     files = (".wav",)
-    refresh = 1.5
+    refresh = 1.0
+    heard_early = True
     fact_types: ClassVar[dict[str, str]] = {
         "seconds": "number",
         "prompt_seconds": "number",
@@ -45,12 +46,20 @@ class Audio(Modality[MuLawTokenizer]):
         """Samples in `amount` seconds."""
         return max(1, round(amount * tokenizer.sample_rate))
 
-    def view(self, take: Take, tokenizer: MuLawTokenizer) -> str:
+    def view(self, take: Take, tokenizer: MuLawTokenizer, shared: int = 0) -> str:  # noqa: ARG002, too short to see
         """Waveform above spectrogram."""
         rate = tokenizer.sample_rate
         boundary, total = take.prompted / rate, (take.prompted + take.wanted) / rate
-        figure = sound_figure(tokenizer.decode(take.ids).numpy(), rate, boundary=boundary, total=total)
-        return as_html(figure, f"Waveform and spectrogram of {len(take.ids) / rate:.2f} seconds of sound")
+        description = f"Waveform and spectrogram of {len(take.ids) / rate:.2f} seconds of sound"
+        return sound_figure(tokenizer.decode(take.ids).numpy(), rate, description, boundary=boundary, total=total)
+
+    def clip(self, take: Take, tokenizer: MuLawTokenizer) -> Clip:
+        """The sound itself."""
+        return Clip(tokenizer.decode(take.ids), tokenizer.sample_rate)
+
+    def told(self, count: int, tokenizer: MuLawTokenizer) -> str:
+        """Samples, and how long they last."""
+        return f"{super().told(count, tokenizer)} ({count / tokenizer.sample_rate:.4f} s)"
 
     def facts(self, take: Take, tokenizer: MuLawTokenizer) -> dict[str, Any]:
         """How long it is, and how much of that is the prompt."""

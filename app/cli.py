@@ -54,6 +54,8 @@ class Generate:
     """Choose from the fewest likeliest tokens whose probabilities sum to this."""
     min_p: float | None = None
     """Choose from tokens at least this many times as probable as the likeliest."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that are there already become less likely; 1 changes nothing."""
     seed: int = 0
     """The same seed gives the same result."""
     samples: int = 1

@@ -11,11 +11,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from waveletgpt.app.checkpoints import Loaded, load
 from waveletgpt.app.cli import Generate
+from waveletgpt.app.engine import make_ready
 from waveletgpt.app.modalities import load_modality
 from waveletgpt.app.modality import Modality
-from waveletgpt.app.streaming import Sampling, Take, stream
+from waveletgpt.app.streaming import Take, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.units import in_unit
+from waveletgpt.models.sampling import Sampling
 
 REFRESH = 0.1  # seconds
 
@@ -32,7 +34,15 @@ def run(options: Generate) -> None:
     length = _or(options.length, modality.length.default)
     job = modality.job(loaded, prompt, length, _or(options.keep, modality.keep.default))
     temperature = _or(options.temperature, modality.temperature)
-    sampling = Sampling(temperature, options.top_k, options.top_p, options.min_p, options.seed)
+    sampling = Sampling(
+        temperature=temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        seed=options.seed,
+    )
+    make_ready()  # or the speed would count it
     snapshots = (takes for (takes,) in stream([job], sampling, samples=options.samples, every=REFRESH))
     if targets:
         takes = _watched(snapshots, modality)

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from waveletgpt.app.modality import Modality
 from waveletgpt.app.results import Request
-from waveletgpt.app.streaming import Sampling
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.sampling import Sampling
 
 
 class Inputs(NamedTuple):
@@ -28,6 +28,8 @@ class Inputs(NamedTuple):
     min_p: Any
     seed: Any
     keep: Any
+    repetition_penalty: Any
+    """1 for none."""
 
     def request(self, modality: Modality[Any]) -> Request:
         """What they ask for. Raises InputError for a value of another type."""
@@ -37,6 +39,7 @@ class Inputs(NamedTuple):
             top_k=self._whole("top_k") if top_k else None,
             top_p=None if top_p == 1 else top_p,
             min_p=min_p or None,
+            repetition_penalty=self._number("repetition_penalty"),
             seed=self._whole("seed"),
         )
         return Request(

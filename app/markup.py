@@ -5,7 +5,7 @@ from typing import Any
 
 from waveletgpt.app.checkpoints import Listed
 from waveletgpt.app.modality import Modality
-from waveletgpt.app.streaming import Take
+from waveletgpt.app.results import Result, Results
 from waveletgpt.common.units import in_unit
 
 ABOUT = """<header class="about"><h1>waveletgpt</h1>
@@ -23,12 +23,15 @@ def escape(text: str) -> str:
     return html.escape(text).translate(TEMPLATE_CHARACTERS)
 
 
-def sheet(prompt: str, continuation: str, *, writing: bool) -> str:
-    """A text as it stands on the page, with a cursor while it is being written."""
+def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
+    """A text as it stands on the page, with a cursor while it is being written.
+
+    It is the prompt, then what the other column has too, then what it has not.
+    """
     cursor = '<span class="cursor"></span>' if writing else ""
     return (
         f'<div class="sheet"><div><span class="prompt">{escape(prompt)}</span>'
-        f"{escape(continuation)}{cursor}</div></div>"
+        f'<span class="shared">{escape(shared)}</span>{escape(own)}{cursor}</div></div>'
     )
 
 
@@ -47,14 +50,42 @@ def card(listed: Listed | None, modality: Modality[Any]) -> str:
     return f'<p class="card"><b>{escape(layer)}</b> · {escape(" · ".join(parts))}</p>'
 
 
-def figures(take: Take, modality: Modality[Any]) -> str:
-    """How far a model is, how surprising it finds what it wrote, and how fast it is."""
+def figures(result: Result, modality: Modality[Any], *, scoring: bool = False) -> str:
+    """How far a model is, how surprising it finds what it wrote, as the other model does, and how fast it is.
+
+    `scoring` says that the other model is being asked.
+    """
+    take = result.take
     count = f"{take.written:,}" if take.done else f"{take.written:,} of {take.wanted:,}"
     parts = [f"{count} {modality.tokens}"]
     if take.written:
-        parts.append(f"{in_unit(take.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}")
+        loss = f"{in_unit(take.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}"
+        if result.nats_by_other is not None:
+            loss += f" (by the other model: {in_unit(result.nats_by_other, modality.loss_unit):.2f})"
+        elif scoring:
+            loss += " (by the other model: …)"
+        parts.append(loss)
         parts.append(f"{take.tokens_per_second:,.0f} tokens/s")
     return f'<p class="figures">{escape(" · ".join(parts))}</p>'
+
+
+def agreement(made: Results, modality: Modality[Any]) -> str:
+    """How far the two columns are the same, in a sentence."""
+    pair = [one for one in made if one]
+    if len(pair) < 2 or not all(one.take.written for one in pair):
+        told = ""
+    elif not pair[0].paired:
+        told = "The two models have different vocabularies, so that what they choose cannot be compared."
+    elif pair[0].first_divergence is None:
+        same = modality.told(pair[0].shared, pair[0].loaded.tokenizer)
+        finished = all(one.take.done for one in pair)
+        told = f"The two wrote the same {same}." if finished else f"The two agree so far, for {same}."
+    elif pair[0].first_divergence == 0:
+        told = f"The two choose differently from the first {modality.tokens.removesuffix('s')} on."
+    else:
+        same = modality.told(pair[0].first_divergence, pair[0].loaded.tokenizer)
+        told = f"The two agree for the first {same}, then choose differently."
+    return f'<p class="note agreement">{escape(told)}</p>'
 
 
 def note(text: str, *, wrong: bool = False) -> str:

@@ -28,6 +28,16 @@ class Extent:
 
 
 @dataclass(frozen=True)
+class Clip:
+    """Sound."""
+
+    samples: Tensor
+    """(S,) float32 in -1..1."""
+    sample_rate: int
+    """Hz."""
+
+
+@dataclass(frozen=True)
 class PromptField:
     """How the page asks for a prompt."""
 
@@ -65,6 +75,8 @@ class Modality(ABC, Generic[T]):
     """Seconds from one drawing of a view to the next while a result is being made."""
     fact_types: ClassVar[dict[str, str]]
     """JSON types of what `facts` tells."""
+    heard_early: ClassVar[bool] = False
+    """Whether `clip` and `write` are quick enough to let a result be heard every second while it is being made."""
 
     @abstractmethod
     def read_prompt(self, source: str | Path, tokenizer: T) -> Tensor:
@@ -75,8 +87,11 @@ class Modality(ABC, Generic[T]):
         """How many tokens a length in `unit` is; at least 1 for one above 0."""
 
     @abstractmethod
-    def view(self, take: Take, tokenizer: T) -> str:
-        """HTML of a result, finished or not: prompt and continuation, told apart."""
+    def view(self, take: Take, tokenizer: T, shared: int = 0) -> str:
+        """HTML of a result, finished or not: prompt and continuation, told apart.
+
+        The first `shared` new tokens are the other column's too; a view that can do so shows which they are.
+        """
 
     @abstractmethod
     def facts(self, take: Take, tokenizer: T) -> dict[str, Any]:
@@ -85,6 +100,14 @@ class Modality(ABC, Generic[T]):
     @abstractmethod
     def write(self, take: Take, tokenizer: T, path: Path) -> None:
         """Write prompt and continuation, atomically, in the format that the suffix of `path` names."""
+
+    def clip(self, take: Take, tokenizer: T) -> Clip:
+        """What can be heard of a result; only where `heard_early`."""
+        raise NotImplementedError
+
+    def told(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, for those whose tokens are not their unit
+        """A number of tokens in words."""
+        return f"{count:,} {self.tokens if count != 1 else self.tokens.removesuffix('s')}"
 
     def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002, for those that are typed
         """A prompt to begin with, which every one of the described tokenizers takes; empty if it is not typed."""

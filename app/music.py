@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from waveletgpt.app.figures import Notes, as_html, piano_roll_figure
+from waveletgpt.app.figures import Notes, piano_roll_figure
 from waveletgpt.app.modality import Extent, Modality, PromptField
 from waveletgpt.app.streaming import Take
 from waveletgpt.tokenizers.audio_file import write_wav
@@ -48,11 +48,10 @@ class Music(Modality[MidiTokenizer]):
         """As many tokens as events."""
         return max(1, round(amount))
 
-    def view(self, take: Take, tokenizer: MidiTokenizer) -> str:
+    def view(self, take: Take, tokenizer: MidiTokenizer, shared: int = 0) -> str:  # noqa: ARG002
         """A piano roll."""
         notes, prompt = _notes(take.ids, tokenizer), _notes(take.ids[: take.prompted], tokenizer)
-        figure = piano_roll_figure(notes, boundary=prompt.end)
-        return as_html(figure, f"Piano roll of {len(notes.onset)} notes")
+        return piano_roll_figure(notes, f"Piano roll of {len(notes.onset)} notes", boundary=prompt.end)
 
     def facts(self, take: Take, tokenizer: MidiTokenizer) -> dict[str, Any]:
         """How many notes it has, how long it is, and how much of that is the prompt."""

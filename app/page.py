@@ -1,11 +1,13 @@
 """The page: a tab for each modality, over the checkpoints of one directory."""
 
 from pathlib import Path
+from threading import Thread
 
 import gradio as gr
 import torch
 
 from waveletgpt.app.checkpoints import find_checkpoints
+from waveletgpt.app.engine import make_ready
 from waveletgpt.app.markup import ABOUT, no_checkpoints
 from waveletgpt.app.modalities import MODALITIES, load_modality
 from waveletgpt.app.style import CSS, THEME
@@ -43,6 +45,7 @@ def open_page(directory: Path, host: str, port: int, *, block: bool = True) -> g
     torch.set_num_threads(1)  # a token is too little work to share: more threads only wait for each other
     page = build_page(directory)
     page.queue(max_size=WAITING)
+    Thread(target=make_ready, daemon=True).start()  # the page opens meanwhile; who generates first waits for it
     try:
         page.launch(
             server_name=host,

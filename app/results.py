@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from waveletgpt.app.checkpoints import Listed, Loaded, load
+from waveletgpt.app.engine import make_ready
 from waveletgpt.app.modality import Extent, Modality
-from waveletgpt.app.streaming import Sampling, Take, stream
+from waveletgpt.app.streaming import Job, Take, stream
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.generation import first_divergence
+from waveletgpt.models.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,30 @@ class Result:
 
     name: str
     loaded: Loaded
+    job: Job
     take: Take
     seed: int
+    paired: bool = False
+    """Whether there is another column, of a model with the same vocabulary."""
+    first_divergence: int | None = None
+    """Of the new tokens, the first in which the two columns differ; None if there is none so far, or no pair."""
+    shared: int = 0
+    """How many new tokens, from the first, are the same in both columns as far as both are."""
+    nats_by_other: float | None = None
+    """Nats per token that the other column's model gives this one; None while it has not been asked, or no pair."""
 
     def facts(self, modality: Modality[Any]) -> dict[str, Any]:
         """Its figures, as an endpoint tells them."""
+        by_other = self.nats_by_other
         return {
             "checkpoint": self.name,
             "mixer": self.loaded.info.model.mixer,
             "seed": self.seed,
             "tokens": self.take.written,
             "bits_per_token": self.take.nats_per_token / math.log(2),
+            "bits_per_token_by_other": None if by_other is None else by_other / math.log(2),
             "tokens_per_second": self.take.tokens_per_second,
+            "first_divergence": self.first_divergence,
             **modality.facts(self.take, self.loaded.tokenizer),
         }
 
@@ -55,7 +70,9 @@ FACT_TYPES = {
     "seed": "integer",
     "tokens": "integer",
     "bits_per_token": "number",
+    "bits_per_token_by_other": "number or null",
     "tokens_per_second": "number",
+    "first_divergence": "integer or null",
 }
 """JSON types of what every modality's `Result.facts` begins with."""
 
@@ -77,10 +94,13 @@ def results(modality: Modality[Any], listed: Mapping[str, Listed], request: Requ
         jobs = [modality.job(one, request.prompt, request.length, request.keep) for one in loaded]
     except InputError as error:
         raise InputError(_with_names(str(error), request.prompt, [listed[name] for name in chosen])) from None
+    make_ready()
+    paired = len(loaded) == 2 and loaded[0].tokenizer.to_dict() == loaded[1].tokenizer.to_dict()
     for takes in stream(jobs, request.sampling, every=EVERY):
+        divergence, shared = _agreement([take for (take,) in takes]) if paired else (None, 0)
         made = iter(
-            Result(name, one, take, request.sampling.seed)
-            for name, one, (take,) in zip(chosen, loaded, takes, strict=True)
+            Result(name, one, job, take, request.sampling.seed, paired, divergence, shared)
+            for name, one, job, (take,) in zip(chosen, loaded, jobs, takes, strict=True)
         )
         yield [None if name is None else next(made) for name in request.checkpoints]
 
@@ -89,6 +109,12 @@ def check_extent(name: str, amount: float, extent: Extent, unit: str) -> None:
     """Raise InputError for a length outside its bounds."""
     if not extent.lowest <= amount <= extent.highest:
         raise InputError(f"{name} is {amount:g} {unit}; it must be from {extent.lowest:g} to {extent.highest:g}")
+
+
+def _agreement(takes: Sequence[Take]) -> tuple[int | None, int]:
+    """`first_divergence` and `shared` of a pair."""
+    divergence = first_divergence(takes[0].new, takes[1].new)
+    return divergence, min(take.written for take in takes) if divergence is None else divergence
 
 
 def _with_names(message: str, prompt: str | Path | None, listed: Sequence[Listed]) -> str:

@@ -1,29 +1,22 @@
-"""Models writing side by side, a token of each in turn, seen every so often. Ids in, ids out.
+"""Models writing at the same time, each in a thread of its own, seen every so often. Ids in, ids out.
 
 Page, endpoints and command line all read from `stream`; closing it stops the work.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
+from queue import Empty, SimpleQueue
+from threading import Event, Thread
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from waveletgpt.models.generation import Step, generate
 from waveletgpt.models.gpt import GPT
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn: the settings of `waveletgpt.models.generation.generate`."""
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    seed: int = 0
+from waveletgpt.models.sampling import Sampling
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,12 @@ class Take:
     nats: float = 0.0
     """Minus the sum of the log-probabilities that the model itself gave the new tokens."""
     seconds: float = 0.0
-    """Time that this model has taken."""
+    """From the beginning, reading the prompt included, to the last of the new tokens."""
+
+    @property
+    def new(self) -> Tensor:
+        """(N,) the new tokens."""
+        return self.ids[self.prompted :]
 
     @property
     def written(self) -> int:
@@ -71,65 +69,96 @@ class Take:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of this model on its own; 0 before the first token."""
+        """Of this sample, with all that was written beside it; 0 before the first token."""
         return self.written / self.seconds if self.seconds else 0.0
 
     @property
     def seconds_left(self) -> float:
-        """Time that this model still needs, at the speed it has had; 0 before the first token."""
+        """Time that it still needs, at the speed it has had; 0 before the first token."""
         return (self.wanted - self.written) / self.tokens_per_second if self.written else 0.0
 
 
 def stream(
     jobs: Sequence[Job], sampling: Sampling, *, samples: int = 1, every: float = 0.3
 ) -> Iterator[list[list[Take]]]:
-    """Do all jobs together, `samples` times each; yields the takes [job][sample] so far, at most every `every` s.
+    """Do all jobs at the same time, `samples` times each; yields the takes [job][sample] so far, every `every` s.
 
-    The first that is yielded is empty and the last is complete. The models take turns at every token, so that
-    they are seen to write together, and draw with the same noise: given one vocabulary, they differ only where
-    they disagree. Raises InputError before anything is yielded.
+    The first that is yielded is empty and the last is complete. All draw with the same noise: given one vocabulary,
+    models differ only where they disagree. Raises InputError before anything is yielded, and later whatever ends
+    a model's work. Closing it stops all of them at their next token.
     """
-    writers = [_Writer.begin(job, sampling, samples) for job in jobs]
+    stopped, ends = Event(), SimpleQueue[BaseException | None]()
+    writers = [_Writer(job, sampling, samples, stopped, ends) for job in jobs]
     yield [writer.takes() for writer in writers]
-    seen = time.monotonic()
-    for _ in range(max(job.length for job in jobs)):
-        for writer in writers:
-            writer.step()
-        if time.monotonic() - seen >= every:
-            yield [writer.takes() for writer in writers]
-            seen = time.monotonic()
+    # Daemons, so that the process may end without them.
+    threads = [Thread(target=writer.write, name="writer", daemon=True) for writer in writers]
+    try:
+        for thread in threads:
+            thread.start()
+        writing, seen = len(threads), time.monotonic()
+        while writing:
+            try:
+                error = ends.get(timeout=max(0.0, seen + every - time.monotonic()))
+            except Empty:
+                yield [writer.takes() for writer in writers]
+                seen = time.monotonic()
+            else:
+                if error is not None:
+                    raise error
+                writing -= 1
+    finally:
+        stopped.set()
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
     yield [writer.takes() for writer in writers]
 
 
-@dataclass
 class _Writer:
-    """One job in progress, B samples of it."""
+    """One job in progress, B samples of it. `write` runs in a thread; `takes` may be called from another meanwhile."""
 
-    steps: Iterator[Step]
-    ids: Tensor  # (B, P + length), of which the first `filled` columns are written
-    prompted: int
-    filled: int
-    nats: Tensor  # (B,)
-    seconds: float = 0.0
+    def __init__(
+        self, job: Job, sampling: Sampling, samples: int, stopped: Event, ends: "SimpleQueue[BaseException | None]"
+    ) -> None:
+        self.steps = cast(
+            "Generator[Step, None, None]",
+            generate(job.model, job.prompt[None], job.length, **asdict(sampling), samples=samples),
+        )
+        self.shown = job.prompt if job.shown else job.prompt[:0]  # (P,)
+        self.ids = np.zeros((job.length, samples), np.int64)  # of which the first `written` rows are there
+        self.log_probs = np.zeros((job.length, samples), np.float32)
+        self.written = 0
+        self.seconds = 0.0
+        self.stopped, self.ends = stopped, ends
 
-    @classmethod
-    def begin(cls, job: Job, sampling: Sampling, samples: int) -> Self:
-        prompt = job.prompt.expand(samples, -1)
-        steps = generate(job.model, prompt, job.length, **asdict(sampling))
-        shown = prompt if job.shown else prompt[:, :0]
-        ids = torch.cat([shown, shown.new_zeros(samples, job.length)], dim=1)
-        return cls(steps, ids, shown.shape[1], shown.shape[1], torch.zeros(samples, dtype=torch.float64))
-
-    def step(self) -> None:
-        """Write one token more, if there is one left to write."""
-        begun = time.monotonic()
-        step = next(self.steps, None)
-        self.seconds += time.monotonic() - begun
-        if step is not None:
-            self.ids[:, self.filled] = step.ids
-            self.nats -= step.log_probs
-            self.filled += 1
+    def write(self) -> None:
+        """Write until it is done or stopped, and say so."""
+        error: BaseException | None = None
+        try:
+            begun = time.monotonic()
+            for n, step in enumerate(self.steps):
+                self.ids[n] = step.ids.numpy()
+                self.log_probs[n] = step.log_probs.numpy()
+                self.seconds = time.monotonic() - begun
+                self.written = n + 1  # last, so that nobody reads a row that is not there yet
+                if self.stopped.is_set():
+                    break
+            self.steps.close()
+        except BaseException as raised:  # told where the results are read
+            error = raised
+        self.ends.put(error)
 
     def takes(self) -> list[Take]:
-        ids, wanted = self.ids[:, : self.filled].clone(), self.ids.shape[1] - self.prompted
-        return [Take(ids[b], self.prompted, wanted, float(self.nats[b]), self.seconds) for b in range(len(ids))]
+        """What there is, in memory of its own."""
+        n = self.written
+        ids, nats = self.ids[:n].T.copy(), -self.log_probs[:n].sum(axis=0, dtype=np.float64)  # (B, N), (B,)
+        return [
+            Take(
+                torch.cat([self.shown, torch.from_numpy(one)]),
+                len(self.shown),
+                len(self.ids),
+                float(nats[b]),
+                self.seconds,
+            )
+            for b, one in enumerate(ids)
+        ]

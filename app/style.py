@@ -26,7 +26,7 @@ CSS = """
 .card { min-height: 2.8em; }
 .card b { color: var(--body-text-color); font-weight: 600; }
 .note.wrong { color: var(--error-text-color, #b91c1c); overflow-wrap: anywhere; }
-.figures { min-height: 1.4em; font-variant-numeric: tabular-nums; }
+.figures { min-height: 2.8em; font-variant-numeric: tabular-nums; }
 .sheet, .blank { border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
   background: var(--background-fill-primary); }
 .blank { aspect-ratio: 3 / 2; }
@@ -35,9 +35,20 @@ CSS = """
 .sheet > div { margin-bottom: auto !important; white-space: pre-wrap; overflow-wrap: anywhere;
   font-family: Georgia, "Times New Roman", serif; font-size: 1rem; line-height: 1.55; }
 .sheet .prompt { color: var(--body-text-color-subdued); }
+.sheet .shared { text-decoration: underline dotted var(--primary-500) 1.5px; text-underline-offset: .25em; }
 .cursor { display: inline-block; width: .5em; height: 1em; margin-left: 1px; vertical-align: text-bottom;
   background: var(--primary-500); animation: blink 1s steps(2) infinite; }
 @keyframes blink { 50% { opacity: 0; } }
-.figure { width: 100%; display: block; }
+.figure { width: 100%; height: auto; display: block; }
+.agreement { min-height: 1.4em; }
+.player { display: flex; align-items: center; gap: .6rem; padding: .35rem .6rem; color: var(--body-text-color);
+  border: 1px solid var(--border-color-primary); border-radius: var(--radius-md); }
+.player[hidden] { display: none; }
+.player button { display: flex; padding: .4rem; border-radius: 50%; background: var(--primary-600); }
+.player button:hover { background: var(--primary-700); }
+.player button:focus-visible { outline: 2px solid var(--primary-300); outline-offset: 1px; }
+.player svg { width: .9rem; height: .9rem; fill: white; }
+.player input { flex: 1; min-width: 3rem; accent-color: var(--primary-600); }
+.player span { font-size: .8rem; font-variant-numeric: tabular-nums; color: var(--body-text-color-subdued); }
 @media (max-width: 640px) { .sheet, #text-tab .blank { height: 16rem; } }
 """

@@ -10,6 +10,7 @@ from waveletgpt.app.checkpoints import Listed
 from waveletgpt.app.handlers import ROLES, Handlers
 from waveletgpt.app.markup import note
 from waveletgpt.app.modality import Modality
+from waveletgpt.app.player import player
 from waveletgpt.app.results import FACT_TYPES
 
 TOP_K = 200  # the largest that the page offers
@@ -39,18 +40,22 @@ def build_tab(modality: Modality[Any], listed: Sequence[Listed]) -> None:
                 stop = gr.Button("Stop", min_width=80)
             status = gr.HTML(note(modality.prompt.hint))
             with gr.Accordion("More settings", open=False):
-                top_k, top_p, min_p, keep = _more_settings(modality)
-        with gr.Column(scale=8, min_width=300), gr.Row():
-            columns = [_column(modality, listed, role, handlers) for role in ROLES]
+                top_k, top_p, min_p, penalty, keep = _more_settings(modality)
+        with gr.Column(scale=8, min_width=300):
+            with gr.Row():
+                columns = [_column(modality, listed, role, handlers) for role in ROLES]
+            agreement = gr.HTML()
     checkpoints = [column.checkpoint for column in columns]
-    inputs = [prompt, *checkpoints, length, temperature, top_k, top_p, min_p, seed, keep]
+    inputs = [prompt, *checkpoints, length, temperature, top_k, top_p, min_p, seed, keep, penalty]
 
     press = gr.State(None)
-    outputs = [status, *(output for column in columns for output in column.outputs)]
+    outputs = [status, agreement, *(output for column in columns for output in column.outputs)]
+    lines = [column.outputs[1] for column in columns]
     # One at a time, and with the values as they arrive: `Inputs` judges them.
     work = {"preprocess": False, "concurrency_limit": 1, "concurrency_id": modality.name}
     begun = generate.click(handlers.begin, press, [press, status], queue=False, **PRIVATE)
-    begun.then(handlers.run, [press, *inputs], outputs, **work, **PRIVATE)
+    run = begun.then(handlers.run, [press, *inputs], outputs, **work, **PRIVATE)
+    run.then(handlers.judge, press, lines, concurrency_id="judge", **PRIVATE)  # the next in line need not wait for it
     stop.click(handlers.stop, press, status, queue=False, **PRIVATE)
 
     # The endpoint reads the page's inputs, so that it has their bounds and defaults.
@@ -106,12 +111,15 @@ def _settings(modality: Modality[Any]) -> list[gr.components.Component]:
 
 
 def _more_settings(modality: Modality[Any]) -> list[gr.components.Component]:
-    """Top-k, top-p, min-p, how much of the prompt to keep."""
+    """Top-k, top-p, min-p, repetition penalty, how much of the prompt to keep."""
     kept = modality.keep
     return [
         gr.Slider(0, TOP_K, 0, step=1, label="Top-k", info="Tokens to choose from; 0 for all"),
         gr.Slider(0.05, 1, 1.0, step=0.01, label="Top-p", info="Probability to choose from; 1 for all"),
         gr.Slider(0, 0.5, 0.0, step=0.01, label="Min-p", info="Least probability, as a part of the highest"),
+        gr.Slider(
+            1, 2, 1.0, step=0.05, label="Repetition penalty", info="Against tokens that are there already; 1 for none"
+        ),
         gr.Slider(
             kept.lowest,
             kept.highest,
@@ -130,19 +138,8 @@ def _column(modality: Modality[Any], listed: Sequence[Listed], role: str, handle
         checkpoint = gr.Dropdown(names, value=chosen, label=role.capitalize(), filterable=False)
         about = gr.HTML(handlers.card(chosen))
         outputs = [gr.HTML('<div class="blank"></div>'), gr.HTML('<p class="figures"></p>')]
-        if ".wav" in modality.files:
-            native = gr.WaveformOptions(show_recording_waveform=False)  # the browser's own player
-            outputs.append(
-                gr.Audio(
-                    label=f"{role} sound",
-                    show_label=False,
-                    type="filepath",
-                    interactive=False,
-                    visible=False,
-                    buttons=[],
-                    waveform_options=native,
-                )
-            )
+        if handlers.has_player:
+            outputs.append(player(f"{role} sound"))
         if modality.files:
             with gr.Row():
                 outputs += [
@@ -165,17 +162,26 @@ def _answers(modality: Modality[Any]) -> list[gr.components.Component]:
 def _facts(modality: Modality[Any], label: str) -> gr.JSON:
     """The figures of a result, with their types in the endpoint's documentation."""
     types = {**FACT_TYPES, **modality.fact_types}
-    schema = {"type": "object", "properties": {name: {"type": kind} for name, kind in types.items()}}
+    schema = {"type": "object", "properties": {name: _type(kind) for name, kind in types.items()}}
     facts = gr.JSON(label=label)
     facts.api_info = lambda: schema  # on this one alone: a subclass makes gradio write a .pyi beside this file
     return facts
 
 
+def _type(kinds: str) -> dict[str, Any]:
+    """The JSON schema of "integer", "number or null" and their likes."""
+    schemas = [{"type": kind} for kind in kinds.split(" or ")]
+    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+
+
 def _description(modality: Modality[Any]) -> str:
     files = "".join(f"a {suffix} file, " for suffix in modality.files)
+    early = "while the results grow" + ("" if modality.heard_early or not files else ", files at the end")
     return (
         f"Continue a {modality.name} prompt with a baseline and a wavelet checkpoint, side by side. length and keep "
-        f"(how much of the prompt's end the results begin with) are in {modality.unit}. top_k 0, top_p 1 and min_p 0 "
-        f"rule nothing out. Returns for each checkpoint {files}{'and ' if files else ''}its figures, of which "
-        "bits_per_token says how surprising the model itself finds what it wrote."
+        f"(how much of the prompt's end the results begin with) are in {modality.unit}. top_k 0, top_p 1, min_p 0 and "
+        f"repetition_penalty 1 change nothing. Returns for each checkpoint {files}{'and ' if files else ''}its "
+        "figures: bits_per_token says how surprising the model itself finds what it wrote, bits_per_token_by_other how "
+        "surprising the other one does (it comes last and is null until then), first_divergence how many new tokens "
+        f"the two have in common before they choose differently (null if they never do). Answers come {early}."
     )

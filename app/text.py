@@ -55,10 +55,10 @@ class Text(Modality[CharacterTokenizer]):
         """As many tokens as characters."""
         return max(1, round(amount))
 
-    def view(self, take: Take, tokenizer: CharacterTokenizer) -> str:
-        """The text, its prompt paler."""
-        prompt, new = take.ids[: take.prompted], take.ids[take.prompted :]
-        return sheet(tokenizer.decode(prompt), tokenizer.decode(new), writing=not take.done)
+    def view(self, take: Take, tokenizer: CharacterTokenizer, shared: int = 0) -> str:
+        """The text, its prompt paler, what both columns share underlined."""
+        parts = take.ids[: take.prompted], take.new[:shared], take.new[shared:]
+        return sheet(*(tokenizer.decode(part) for part in parts), writing=not take.done)
 
     def facts(self, take: Take, tokenizer: CharacterTokenizer) -> dict[str, Any]:
         """The text itself."""

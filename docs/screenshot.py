@@ -1,4 +1,4 @@
-"""Take a picture of a tab of the page after it has generated: `python docs/screenshot.py --tab text --out page.png`.
+"""Take a picture of a tab of the page while or after it generates: `python docs/screenshot.py --tab text --out a.png`.
 
 Needs Chromium and the project's `dev` extra.
 """
@@ -37,6 +37,8 @@ class Config:
     """In the tab's unit; what the page begins with unless given."""
     generate: bool = True
     """Whether to press Generate and wait for the end."""
+    after: float = 0
+    """Take the picture this many seconds after the press instead."""
     width: int = 1280
     height: int = 900
     whole: bool = False
@@ -72,7 +74,8 @@ def take(config: Config, url: str) -> None:
         page.goto(url)
         page.get_by_role("tab", name=config.tab.capitalize()).click()
         fill(page, config)
-        page.wait_for_timeout(1000)  # fades and lazily loaded players
+        if not config.after:
+            page.wait_for_timeout(1000)  # fades, and what the models think of each other
         page.screenshot(path=config.out, full_page=config.whole)
         browser.close()
 
@@ -90,7 +93,11 @@ def fill(page: Page, config: Config) -> None:
         panel.locator("input[type=number]").first.fill(f"{config.length:g}")
     if config.generate:
         panel.get_by_role("button", name="Generate").click()
-        panel.get_by_text("Done in").wait_for(timeout=600_000)
+        if config.after:
+            page.wait_for_timeout(1000 * config.after)
+        else:
+            panel.get_by_text("Done in").wait_for(timeout=600_000)
+            panel.get_by_text("model: …").first.wait_for(state="detached", timeout=600_000)
 
 
 def free_port() -> int:

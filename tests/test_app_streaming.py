@@ -1,5 +1,6 @@
-import itertools
 import math
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 import torch
 
 from waveletgpt.app import streaming
-from waveletgpt.app.streaming import Job, Sampling, stream
+from waveletgpt.app.streaming import Job, Take, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.generation import Step, generate
 from waveletgpt.models.gpt import GPT, GPTConfig
+from waveletgpt.models.sampling import Sampling
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +24,13 @@ def models() -> list[GPT]:
 
 def test_writes_what_generate_writes_and_sums_its_log_probabilities(models: list[GPT]) -> None:
     prompt, sampling = torch.tensor([1, 2, 3]), Sampling(temperature=0.8, top_k=5, seed=7)
-    *_, last = stream([Job(model, prompt, 40) for model in models], sampling, every=0)
+    *_, last = stream([Job(model, prompt, 40) for model in models], sampling)
     for model, (take,) in zip(models, last, strict=True):
         steps = list(generate(model, prompt[None], 40, temperature=0.8, top_k=5, seed=7))
         assert take.ids.tolist() == [1, 2, 3] + [int(step.ids) for step in steps]
         assert take.nats == pytest.approx(-sum(float(step.log_probs) for step in steps), rel=1e-5)
         assert take.done and take.written == 40 and take.prompted == 3
         assert take.tokens_per_second > 0 and take.seconds_left == 0
-
-
-def test_grows_from_nothing_to_everything_and_earlier_views_stay_as_they_were(models: list[GPT]) -> None:
-    views = list(stream([Job(models[0], torch.tensor([1]), 5)], Sampling(), every=0))
-    takes = [take for ((take,),) in views]
-    assert takes[0].written == 0 and not takes[0].done and takes[0].nats_per_token == 0
-    assert takes[-1].done
-    for earlier, later in itertools.pairwise(takes):
-        assert later.ids[: len(earlier.ids)].equal(earlier.ids)
 
 
 def test_samples_do_not_depend_on_their_number(models: list[GPT]) -> None:
@@ -54,21 +47,117 @@ def test_a_start_that_is_not_shown_is_no_part_of_the_result(models: list[GPT]) -
     assert hidden.prompted == 0 and hidden.ids.equal(shown.ids[1:])
 
 
-def test_models_take_turns_and_closing_stops_them(models: list[GPT], monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[GPT] = []
+def steps_of(model: Any) -> Iterator[Step]:
+    """What a stand-in for a model writes: whatever its function yields, as tokens."""
+    for token in model():
+        yield Step(torch.tensor([token]), torch.tensor([-1.0]))
 
-    def counting(model: GPT, *arguments: Any, **settings: Any) -> Iterator[Step]:
-        for step in generate(model, *arguments, **settings):
-            turns.append(model)
-            yield step
 
-    monkeypatch.setattr(streaming, "generate", counting)
-    views = stream([Job(model, torch.tensor([1]), 1000) for model in models], Sampling(), every=0)
-    for _ in range(4):
-        next(views)
-    assert turns == models * 3
-    views.close()
-    assert turns == models * 3
+@pytest.fixture
+def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs' models are functions that yield tokens."""
+    monkeypatch.setattr(streaming, "generate", lambda model, *_, **__: steps_of(model))
+
+
+def job(write: Any, length: int) -> Job:
+    return Job(write, torch.tensor([1]), length)
+
+
+def written(views: list[list[Take]]) -> list[int]:
+    return [take.written for (take,) in views]
+
+
+def test_grows_from_nothing_to_everything_and_earlier_views_stay_as_they_were(stand_ins: None) -> None:
+    seen = threading.Semaphore(0)  # a token is written when the ones before it were seen
+
+    def waiting() -> Iterator[int]:
+        for token in range(5):
+            yield token
+            seen.acquire(timeout=20)
+
+    takes = []
+    for ((take,),) in stream([job(waiting, 5)], Sampling(), every=0.01):
+        if not takes or take.written > takes[-1].written:
+            takes.append(take)
+            if take.written:
+                seen.release()
+    assert [take.written for take in takes] == [0, 1, 2, 3, 4, 5]
+    assert not takes[0].done and takes[0].nats_per_token == 0 and takes[-1].done
+    assert [take.new.tolist() for take in takes] == [list(range(n)) for n in range(6)]
+
+
+def test_models_write_at_the_same_time(stand_ins: None) -> None:
+    both = threading.Barrier(2)
+
+    def meeting() -> Iterator[int]:
+        for token in range(3):
+            both.wait(20)  # passed by both or by none
+            yield token
+
+    *_, last = stream([job(meeting, 3), job(meeting, 3)], Sampling())
+    assert written(last) == [3, 3]
+
+
+def test_closing_stops_the_work_at_once(stand_ins: None) -> None:
+    steps, ended = [0, 0], [False, False]
+
+    def endless(i: int) -> Iterator[int]:
+        try:
+            while True:
+                time.sleep(0.001)
+                steps[i] += 1
+                yield 0
+        finally:
+            ended[i] = True
+
+    before = threading.active_count()
+    views = stream([job(lambda i=i: endless(i), 100_000) for i in (0, 1)], Sampling(), every=0.02)
+    next(views), next(views), next(views)
+    assert threading.active_count() == before + 2 and min(steps) > 0
+    begun = time.monotonic()
+    views.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - begun < 1
+    assert ended == [True, True] and threading.active_count() == before
+
+
+def test_what_ends_a_model_comes_out_and_ends_the_others(stand_ins: None) -> None:
+    ended = threading.Event()
+
+    def failing() -> Iterator[int]:
+        yield 0
+        raise MemoryError("no room")
+
+    def endless() -> Iterator[int]:
+        try:
+            while True:
+                time.sleep(0.001)
+                yield 0
+        finally:
+            ended.set()
+
+    with pytest.raises(MemoryError, match="no room"):
+        list(stream([job(failing, 9), job(endless, 100_000)], Sampling()))
+    assert ended.is_set()
+
+
+def test_waiting_costs_nothing_and_views_come_no_more_often_than_asked(stand_ins: None) -> None:
+    def slow() -> Iterator[int]:
+        for token in range(40):
+            time.sleep(0.01)
+            yield token
+
+    wall, own = time.monotonic(), time.thread_time()
+    views = list(stream([job(slow, 40)], Sampling(), every=0.1))
+    wall, own = time.monotonic() - wall, time.thread_time() - own
+    assert 2 <= len(views) <= wall / 0.1 + 2
+    assert own < 0.2 * wall
+
+
+def test_an_early_end_is_not_waited_out(stand_ins: None) -> None:
+    begun = time.monotonic()
+    first, last = stream([job(lambda: range(3), 3)], Sampling(), every=30)
+    assert written(first) == [0] and written(last) == [3]
+    assert time.monotonic() - begun < 10
 
 
 def test_different_lengths_end_together(models: list[GPT]) -> None:

@@ -2,13 +2,18 @@
 
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 from symusic.core import ScoreTick
+
+from waveletgpt.app import streaming
+from waveletgpt.models import generation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -62,6 +67,18 @@ def page(browser: Browser, page_url: str) -> Iterator[Page]:
     assert not errors
 
 
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models write less than a thousand tokens a second, as real ones may."""
+
+    def slow(*arguments: Any, **settings: Any) -> Iterator[generation.Step]:
+        for step in generation.generate(*arguments, **settings):
+            time.sleep(0.001)
+            yield step
+
+    monkeypatch.setattr(streaming, "generate", slow)
+
+
 def opened(page: Page, name: str) -> Locator:
     page.get_by_role("tab", name=name.capitalize()).click()
     panel = page.locator(f"#{name}-tab")
@@ -94,9 +111,15 @@ def test_text_is_written_in_both_columns(page: Page) -> None:
         text = column.locator(".sheet").inner_text()
         assert text.startswith(prompt) and len(text) > len(prompt) + 80
         expect(column.locator(".figures")).to_have_text(
-            re.compile(r"100 characters · \d\.\d\d bits per character · [\d,]+ tokens/s")
+            re.compile(
+                r"100 characters · \d\.\d\d bits per character \(by the other model: \d\.\d\d\) · [\d,]+ tokens/s"
+            )
         )
         expect(column.locator(".card")).to_contain_text("validation 4.328 bits per character · 1,234 steps")
+    told = panel.locator(".agreement").inner_text()
+    same = re.search(r"first ([\d,]+) character", told)
+    shared = [panel.locator(f"#text-{side} .shared").inner_text() for side in SIDES]
+    assert shared[0] == shared[1] and len(shared[0]) == (int(same.group(1)) if same else 0)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert panel.get_by_text("More settings").bounding_box()["y"] < 880  # type: ignore[index]
 
@@ -120,8 +143,10 @@ def test_audio_goes_on_from_a_file(page: Page, sound_file: Path, tmp_path: Path)
     generate(panel, "0.3")
     for side in SIDES:
         column = panel.locator(f"#audio-{side}")
-        expect(column.get_by_alt_text("Waveform and spectrogram of 1.30 seconds of sound")).to_be_visible()
+        image = column.get_by_role("img", name="Waveform and spectrogram of 1.30 seconds of sound")
+        expect(image).to_be_visible()
         expect(column.locator(".figures")).to_contain_text("1,200 samples")
+        expect(column.locator(".player span")).to_have_text("0:00.0 / 0:01.3")
         expect(column.locator("audio")).to_have_js_property("duration", 1.3)
         samples, rate = soundfile.read(downloaded(page, column, "wav", tmp_path))
         assert len(samples) / rate == 1.3
@@ -137,12 +162,50 @@ def test_audio_goes_on_from_a_recording(page: Page) -> None:
     prompt.get_by_role("button", name="Stop").click()
     expect(prompt.get_by_label("Play", exact=True)).to_be_visible()
     generate(panel, "0.1")
-    image = panel.locator("#audio-baseline img.figure")
+    image = panel.locator("#audio-baseline svg.figure")
     expect(image).to_be_visible()
-    assert "of 0.10 seconds" not in (image.get_attribute("alt") or "")
+    assert "of 0.10 seconds" not in (image.get_attribute("aria-label") or "")
 
 
-def test_stop_leaves_something_to_play(page: Page, tmp_path: Path) -> None:
+def test_sound_can_be_played_while_it_grows_and_is_not_interrupted(page: Page, slowly: None, sound_file: Path) -> None:
+    panel = opened(page, "audio")
+    panel.locator("#audio-prompt input[type=file]").set_input_files(sound_file)
+    expect(panel.locator("#audio-prompt").get_by_label("Play", exact=True)).to_be_visible()
+    panel.locator("input[type=number]").first.fill("5")
+    column = panel.locator("#audio-wavelet")
+    audio = column.locator("audio")
+    audio.evaluate(  # what is in it when it is played and at every moment until it pauses, and where it was then
+        """audio => {
+            audio.seen = [];
+            for (const event of ['playing', 'timeupdate', 'pause'])
+                audio.addEventListener(event, () => audio.seen.push([event, audio.src, audio.currentTime]), true);
+        }"""
+    )
+    begun = time.monotonic()
+    panel.get_by_role("button", name="Generate").click()
+    play = column.get_by_role("button", name="Play")
+    play.click()
+    assert time.monotonic() - begun < 10  # 2 on a machine that does nothing else
+    expect(column.locator(".player span")).to_contain_text("so far")
+    expect(column.get_by_role("button", name="Pause")).to_be_visible()
+    longer = column.locator(".figures").inner_text()
+    expect(column.locator(".figures")).not_to_have_text(longer)  # it grows meanwhile
+    expect(play).to_be_visible()  # it is over
+    events = audio.evaluate("audio => audio.seen")
+    seen = events[: [event for event, *_ in events].index("pause") + 1]
+    assert seen[0][0] == "playing"
+    assert len({source for _, source, _ in seen}) == 1
+    assert seen[-1][2] > 1  # the second of the prompt, and something more
+    first = seen[0][1]
+    expect(audio).not_to_have_js_property("src", first)  # a longer one is in
+    assert audio.evaluate("audio => audio.currentTime") == 0
+    panel.get_by_role("button", name="Stop").click()
+    expect(panel.get_by_text(re.compile("Stopped|Done in"))).to_be_visible()
+    expect(column.locator(".player span")).not_to_contain_text("so far")
+    assert audio.evaluate("audio => audio.src").endswith("audio-haar-seed0.wav")
+
+
+def test_stop_leaves_something_to_play(page: Page, slowly: None, tmp_path: Path) -> None:
     panel = opened(page, "audio")
     panel.locator("input[type=number]").first.fill("5")
     panel.get_by_role("button", name="Generate").click()
@@ -159,14 +222,16 @@ def test_stop_leaves_something_to_play(page: Page, tmp_path: Path) -> None:
 
 def test_music_goes_on_from_a_midi_file(page: Page, midi_file: Path, tmp_path: Path) -> None:
     panel = opened(page, "music")
+    expect(panel.locator("#music-prompt").get_by_text("Click to Upload")).to_be_visible()
     panel.locator("#music-prompt input[type=file]").set_input_files(midi_file)
     expect(panel.get_by_text("scale.mid")).to_be_visible()
     generate(panel, "50")
     for side in SIDES:
         column = panel.locator(f"#music-{side}")
-        expect(column.locator("img.figure")).to_have_attribute("alt", re.compile(r"Piano roll of \d+ notes"))
-        expect(column.locator(".figures")).to_have_text(re.compile(r"50 events · \d\.\d\d nats per event · .*"))
-        expect(column.locator("audio")).to_be_visible()
+        expect(column.get_by_role("img", name=re.compile(r"Piano roll of \d+ notes"))).to_be_visible()
+        expect(column.locator(".figures")).to_have_text(re.compile(r"50 events · \d\.\d\d nats per event .*"))
+        expect(column.get_by_role("button", name="Play")).to_be_visible()
+        expect(column.locator(".player span")).to_have_text(re.compile(r"0:00\.0 / [01]:\d\d\.\d"))
         notes = ScoreTick(downloaded(page, column, "mid", tmp_path)).tracks[0].notes
         assert [note.pitch for note in notes[:3]] == [60, 62, 64]
         assert soundfile.info(downloaded(page, column, "wav", tmp_path)).duration > 3
