@@ -28,7 +28,7 @@ lint: $(VENV)/.dev  ## ruff and mypy --strict
 smoke: $(VENV)/.app  ## prepare, train, evaluate and generate in all three modalities, in under two minutes
 	$(BIN)/python -m waveletgpt.training.smoke
 
-bench: $(VENV)/.app  ## speed of training and of generation, one JSON line each
+bench: $(VENV)/.bench  ## speed of training and of generation, one JSON line each
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/decode.py
 
@@ -50,4 +50,9 @@ $(VENV)/.app: $(VENV)/.torch pyproject.toml
 $(VENV)/.dev: $(VENV)/.app
 	@echo "Installing what the tests need ..."
 	$(PIP) install -e ".[dev]"
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.app
+	@echo "Installing what the benchmarks compare with ..."
+	$(PIP) install -e ".[bench]"
 	@touch $@
