@@ -49,7 +49,7 @@ def find_checkpoints(directory: Path) -> list[Listed]:
     patterns = ("", "*/", "*/*/", "*/*/*/")
     for path in sorted(config.parent for p in patterns for config in directory.glob(f"{p}config.json")):
         name = path.relative_to(directory).as_posix() if path != directory else directory.resolve().name
-        if name.startswith("."):  # being written
+        if any(part.startswith(".") for part in name.split("/")):  # being written
             continue
         try:
             found.append(Listed(name, path, read_info(path)))

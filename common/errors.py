@@ -1,13 +1,20 @@
 """Errors that are the input's fault, told in one line."""
 
+import json
 import os
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 
 class InputError(ValueError):
     """Input from outside cannot be used. The message is one line: what is wrong and what would be right."""
+
+
+class DiskFullError(OSError):
+    """There is no room for a file. The message is one line: which file, and that what was there is kept."""
 
 
 def run_command(main: Callable[[], None]) -> NoReturn:
@@ -30,6 +37,16 @@ def run_command(main: Callable[[], None]) -> NoReturn:
 
 
 def exit_with(message: str, status: int) -> NoReturn:
-    """Print `error: message` as one line on standard error and exit with `status`."""
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    """Print `error: message` as one line on standard error and exit with `status`.
+
+    Of the processes that torchrun starts on a machine the first alone speaks; torchrun's summary repeats the message.
+    """
+    line = f"error: {' '.join(message.split())}"
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        told = {"message": {"message": line, "extraInfo": {"timestamp": int(time.time())}}}
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(told), encoding="utf-8")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(line, file=sys.stderr)
+    else:
+        time.sleep(1)  # or torchrun, seeing this one gone, may end the first before it has spoken
     sys.exit(status)

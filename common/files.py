@@ -1,69 +1,170 @@
-"""Writes that are whole or not there at all."""
+"""Writes that are whole or not there at all, at whatever moment the process is killed or the disk is full.
 
+What is being written lies in a temporary directory `.partial-*` beside its target, locked for as long as the writer
+lives. The target's name changes hands in one step.
+"""
+
+import ctypes
+import errno
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import DiskFullError, InputError
+
+if sys.platform != "win32":
+    import fcntl
+
+PREFIX = ".partial-"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `target` that becomes `target` if the block ends without an error.
+    """Yield the path of an empty file of `target`'s name that becomes `target` if the block ends without an error.
 
-    The temporary name ends with `target`'s suffix, since writers choose a format by it.
+    Raises DiskFullError if there is no room for it.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-", suffix=target.suffix)
-    os.close(handle)
-    partial = Path(name)
-    try:
+    with _workplace(target) as place:
+        partial = place / target.name
+        partial.touch()
         yield partial
         partial.chmod(0o644)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        _flush(partial)
         partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+        _flush(target.parent)
 
 
 @contextmanager
-def atomic_directory(target: Path, owned: Collection[str]) -> Iterator[Path]:
-    """Yield a temporary directory beside `target` that replaces `target` if the block ends without an error.
+def atomic_directory(target: Path, owned: Collection[str], *, keep_others: bool = False) -> Iterator[Path]:
+    """Yield a temporary directory that replaces `target` if the block ends without an error.
 
-    Only a directory that holds nothing but files named in `owned` is replaced: InputError for any other, so that
-    nothing of somebody else's is lost.
+    Files in `target` that `owned` does not name are somebody else's: they are kept if `keep_others`, else they are an
+    InputError. Raises DiskFullError if there is no room.
     """
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; give a directory to write")
-    others = sorted(path.name for path in target.iterdir() if path.name not in owned) if target.exists() else []
-    if others:
-        raise InputError(f"{target} holds {others[0]}, which would be lost; give a new or empty directory")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=".partial-"))
-    try:
-        yield partial
-        partial.chmod(0o755)
-        if target.exists():
-            outgoing = Path(tempfile.mkdtemp(dir=target.parent, prefix=".outgoing-"))
-            target.replace(outgoing / target.name)
-            try:
-                partial.replace(target)
-            except BaseException:
-                (outgoing / target.name).replace(target)
-                raise
-            finally:
-                shutil.rmtree(outgoing)
-        else:
-            partial.replace(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    others = _others(target, owned)
+    if others and not keep_others:
+        raise InputError(f"{target} holds {others[0].name}, which would be lost; give a new or empty directory")
+    with _workplace(target) as place:
+        new = place / "new"
+        new.mkdir()
+        yield new
+        for path in new.rglob("*"):
+            _flush(path)
+        for path in _others(target, owned):
+            _link(path, new / path.name)
+        _flush(new)
+        if not (target.exists() and _exchanged(new, target)):
+            if target.exists():
+                (place / "old").mkdir()
+                target.replace(place / "old" / target.name)
+            new.replace(target)
+        _flush(target.parent)
 
 
 def write_text(target: Path, text: str) -> None:
     """Write `text` to `target` as UTF-8, atomically."""
     with atomic_path(target) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove what killed processes have left of their writes in `directory`, and put back what they had moved away.
+
+    Nothing that a living process is writing is touched.
+    """
+    for place in directory.glob(f"{PREFIX}*"):
+        with lock(place) as free:
+            if free:
+                _clear(place)
+
+
+@contextmanager
+def lock(directory: Path) -> Iterator[bool | None]:
+    """Hold a directory's lock within the block; however the process ends, it ends with it.
+
+    Yields whether this process has got it, or None where the file system knows no locks.
+    """
+    if sys.platform == "win32":
+        yield None
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            got: bool | None = True
+        except BlockingIOError:
+            got = False
+        except OSError:
+            got = None
+        yield got
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _workplace(target: Path) -> Iterator[Path]:
+    """A directory beside `target` to write in, gone afterwards."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(dir=target.parent, prefix=PREFIX))
+        with lock(place):
+            try:
+                yield place
+            finally:
+                _clear(place)
+    except OSError as error:
+        if error.errno in FULL:
+            raise DiskFullError(f"{target} cannot be written ({error.strerror}); what was there is kept") from error
+        raise
+
+
+def _clear(place: Path) -> None:
+    """Remove a workplace. A directory that had to make way and was not replaced goes back first."""
+    for old in (place / "old").glob("*"):
+        home = place.parent / old.name
+        if not home.exists():
+            old.replace(home)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _others(target: Path, owned: Collection[str]) -> list[Path]:
+    """What a directory holds that is not `owned`, by name; nothing if there is no such directory."""
+    return sorted(path for path in target.iterdir() if path.name not in owned) if target.exists() else []
+
+
+def _exchanged(a: Path, b: Path) -> bool:
+    """Swap the names of two paths in one step; False, and nothing done, where that cannot be (not Linux, or NFS)."""
+    if sys.platform != "linux":
+        return False
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    return renameat2 is not None and renameat2(here, os.fsencode(a), here, os.fsencode(b), exchange) == 0
+
+
+def _link(source: Path | str, target: Path | str) -> None:
+    """Give a file, or all files of a directory, a second name; a copy where the file system knows no links."""
+    if Path(source).is_dir() and not Path(source).is_symlink():
+        shutil.copytree(source, target, symlinks=True, copy_function=_link)
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _flush(path: Path) -> None:
+    """See to it that a file, or the names in a directory, survive a loss of power."""
+    if sys.platform == "win32" or path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -6,7 +6,10 @@ metrics.jsonl       one line an evaluation: step, tokens, seconds, train and val
 README.md           the model card
 """
 
+import errno
 import json
+import os
+import re
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -14,6 +17,7 @@ from typing import Any, get_origin, get_type_hints
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_directory
@@ -57,19 +61,31 @@ def save_checkpoint(
     metrics: str = "",
     card: str = "",
     dtype: torch.dtype = torch.float16,
+    keep_others: bool = False,
 ) -> None:
     """Write a checkpoint, replacing one that `directory` holds once all of it is written.
 
-    Raises InputError if `directory` holds anything else.
+    Other files in `directory` are kept if `keep_others`, else they are an InputError. Raises DiskFullError if there is
+    no room.
     """
-    weights = {name: w.detach().cpu().to(dtype).contiguous() for name, w in model.state_dict().items()}
-    with atomic_directory(directory, FILES) as partial:
-        save_file(weights, partial / "model.safetensors", metadata={"format": "pt"})
-        (partial / "model.safetensors").chmod(0o644)
+    weights = {name: w.detach().to("cpu", dtype).contiguous() for name, w in model.state_dict().items()}
+    with atomic_directory(directory, FILES, keep_others=keep_others) as partial:
+        write_tensors(partial / "model.safetensors", weights, {"format": "pt"})
         config = {"format_version": FORMAT_VERSION, **asdict(info)}
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (partial / "metrics.jsonl").write_text(metrics, encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file; OSError if it cannot be written."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        number = int(found[1]) if found else errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from None
+    path.chmod(0o644)
 
 
 def read_info(directory: Path) -> CheckpointInfo:

@@ -1,3 +1,4 @@
+import errno
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.common import files
+from waveletgpt.common.errors import DiskFullError, InputError
+from waveletgpt.models import checkpoint
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import MIXERS
@@ -122,6 +126,30 @@ def test_nothing_but_a_checkpoint_is_replaced(saved: Path) -> None:
     assert read_info(saved / "new") == INFO
 
 
+def test_other_files_are_kept_where_that_is_asked_for(saved: Path) -> None:
+    (saved / "notes.txt").write_text("dear to me")
+    save_checkpoint(saved, gpt(seed=1), replace(INFO, steps=40), keep_others=True)
+    assert read_info(saved).steps == 40
+    assert (saved / "notes.txt").read_text() == "dear to me"
+
+
+def test_weights_that_cannot_be_written_are_an_os_error(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def save_file(*_: Any, **__: Any) -> None:
+        raise SafetensorError(f"Error while serializing: I/O error: No space left on device (os error {number})")
+
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    number = errno.ENOSPC
+    with pytest.raises(DiskFullError, match=r"checkpoint cannot be written \(No space left on device\)"):
+        save_checkpoint(saved, gpt(seed=1), INFO)
+    number = errno.EACCES
+    with pytest.raises(PermissionError):
+        save_checkpoint(saved, gpt(seed=1), INFO)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+    assert [path.name for path in saved.parent.iterdir()] == ["checkpoint"]
+
+
 def test_an_error_while_saving_leaves_the_one_before(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in saved.iterdir()}
 
@@ -134,12 +162,13 @@ def test_an_error_while_saving_leaves_the_one_before(saved: Path, monkeypatch: p
     assert unchanged()
 
     def broken(self: Path, target: Path) -> Path:
-        if target == saved and self.name.startswith(".partial-"):
+        if target == saved and self.name == "new":  # and the one before has made way
             raise OSError("the disk is gone")
         return rename(self, target)
 
     rename = Path.replace
     with monkeypatch.context() as patch, pytest.raises(OSError, match="the disk is gone"):
+        patch.setattr(files, "_exchanged", lambda *_: False)
         patch.setattr(Path, "replace", broken)
         save_checkpoint(saved, gpt(seed=1), INFO)
     assert unchanged()

@@ -1,0 +1,208 @@
+"""Writes are whole or not there at all, and nothing of somebody else's is lost."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from waveletgpt.common import files
+from waveletgpt.common.errors import DiskFullError, InputError
+from waveletgpt.common.files import PREFIX, atomic_directory, atomic_path, lock, remove_leftovers, write_text
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(f"{path.relative_to(directory)}" for path in directory.rglob("*"))
+
+
+@pytest.fixture(params=["exchange", "two renames"])
+def swapping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whether the system can swap two directories in one step."""
+    if request.param == "two renames":
+        monkeypatch.setattr(files, "_exchanged", lambda *_: False)
+    return str(request.param)
+
+
+def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "notes.txt"
+    with atomic_path(target) as partial:
+        assert partial.name == "notes.txt"  # writers choose a format by it
+        partial.write_text("one")
+        assert not target.exists()
+    assert target.read_text() == "one"
+    assert target.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(RuntimeError), atomic_path(target) as partial:
+        partial.write_text("two")
+        raise RuntimeError
+    assert target.read_text() == "one"
+    write_text(target, "three")
+    assert target.read_text() == "three"
+    assert names(tmp_path) == ["new", "new/notes.txt"]
+
+
+def test_a_directory_is_replaced_when_it_is_whole(tmp_path: Path, swapping: str) -> None:
+    target = tmp_path / "new" / "place"
+    for content in ("one", "two"):
+        with atomic_directory(target, ["a.txt"]) as partial:
+            (partial / "a.txt").write_text(content)
+        assert (target / "a.txt").read_text() == content
+    with pytest.raises(RuntimeError), atomic_directory(target, ["a.txt"]) as partial:
+        (partial / "a.txt").write_text("three")
+        raise RuntimeError
+    assert (target / "a.txt").read_text() == "two"
+    assert names(tmp_path) == ["new", "new/place", "new/place/a.txt"]
+    assert target.stat().st_mode & 0o777 == tmp_path.joinpath("new").stat().st_mode & 0o777
+
+
+def test_what_is_somebody_else_s_is_refused_or_kept(tmp_path: Path, swapping: str) -> None:
+    target = tmp_path / "place"
+    (target / "ideas").mkdir(parents=True)
+    (target / "ideas" / "one.txt").write_text("dear")
+    (target / "notes.txt").write_text("dearer")
+    (target / "link").symlink_to("notes.txt")
+    with pytest.raises(InputError, match="ideas, which would be lost"), atomic_directory(target, ["a.txt"]):
+        pass
+    with pytest.raises(InputError, match="is a file"), atomic_directory(target / "notes.txt", ["a.txt"]):
+        pass
+    for content in ("one", "two"):
+        with atomic_directory(target, ["a.txt"], keep_others=True) as partial:
+            (partial / "a.txt").write_text(content)
+        assert names(target) == ["a.txt", "ideas", "ideas/one.txt", "link", "notes.txt"]
+        assert (target / "a.txt").read_text() == content
+        assert (target / "ideas" / "one.txt").read_text() == "dear"
+        assert (target / "link").read_text() == "dearer"
+    assert names(tmp_path) == ["place", *(f"place/{name}" for name in names(target))]
+
+
+def test_others_are_copied_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / "notes.txt").write_text("dear")
+    with atomic_directory(tmp_path / "place", [], keep_others=True):
+        pass
+    assert (tmp_path / "place" / "notes.txt").read_text() == "dear"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_with_the_file(tmp_path: Path, number: int) -> None:
+    write_text(tmp_path / "a.txt", "one")
+    told = pytest.raises(DiskFullError, match=r"a\.txt cannot be written \(.+\); what was there is kept")
+    with told, atomic_path(tmp_path / "a.txt") as partial:
+        partial.write_text("tw")
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(DiskFullError, match="place cannot be written"), atomic_directory(tmp_path / "place", []):
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "a.txt"):
+        raise PermissionError
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "one"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the device that is always full is Linux's")
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError, match="No space left on device"), atomic_path(tmp_path / "a.txt"):
+        Path("/dev/full").write_text("x")
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from waveletgpt.common import files
+files._exchanged = lambda *_: False
+target = Path(sys.argv[1])
+replace = Path.replace
+def slow(self, to):
+    moved = replace(self, to)
+    if to.parent.name == "old":
+        print("away", flush=True)
+        time.sleep(60)
+    return moved
+Path.replace = slow
+with files.atomic_directory(target, ["a.txt"]) as partial:
+    (partial / "a.txt").write_text("two")
+"""
+
+
+def test_what_a_killed_process_left_is_put_back_and_removed(tmp_path: Path) -> None:
+    """Killed between the two renames; but as long as it lives nothing of its is touched."""
+    target = tmp_path / "place"
+    with atomic_directory(target, ["a.txt"]) as partial:
+        (partial / "a.txt").write_text("one")
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, f"{target}"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "away\n"
+        before = names(tmp_path)
+        assert not target.exists()
+        remove_leftovers(tmp_path)
+        assert names(tmp_path) == before
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["place", "place/a.txt"]
+    assert (target / "a.txt").read_text() == "one"
+
+
+def test_only_leftovers_are_removed(tmp_path: Path) -> None:
+    (tmp_path / f"{PREFIX}abc" / "new").mkdir(parents=True)
+    (tmp_path / f"{PREFIX}abc" / "new" / "a.txt").write_text("half")
+    (tmp_path / "partial-abc").mkdir()
+    (tmp_path / ".hidden").write_text("mine")
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".hidden", "partial-abc"]
+    remove_leftovers(tmp_path / "nowhere")
+
+
+def test_a_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    with lock(tmp_path) as first, lock(tmp_path) as second:
+        assert (first, second) == (True, False)
+    with lock(tmp_path) as again:
+        assert again
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, time; from pathlib import Path; from waveletgpt.common.files import lock\n"
+            "with lock(Path(sys.argv[1])) as got: print(got, flush=True); time.sleep(60)",
+            f"{tmp_path}",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    with lock(tmp_path) as held:
+        assert held is False
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    deadline = time.monotonic() + 10
+    while True:
+        with lock(tmp_path) as freed:
+            if freed:
+                break
+        assert time.monotonic() < deadline
+
+
+def test_where_there_are_no_locks_nothing_is_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("waveletgpt.common.files.fcntl.flock", unknown)
+    (tmp_path / f"{PREFIX}abc").mkdir()
+    with lock(tmp_path) as got:
+        assert got is None
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [f"{PREFIX}abc"]
+    write_text(tmp_path / "a.txt", "one")
+    assert (tmp_path / "a.txt").read_text() == "one"
