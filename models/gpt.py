@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.attention import causal_attention
 from waveletgpt.models.mixers import MIXERS, Mixer
 
 
@@ -137,7 +138,10 @@ class Attention(nn.Module):
                 k, v = cache.keys, cache.values
                 seen = torch.arange(k.shape[2], device=x.device)[None] <= positions  # (1, block_size)
         dropout = self.dropout if self.training else 0.0
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout, is_causal=seen is None)
+        if seen is None:
+            y = causal_attention(q, k, v, dropout)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
         out: Tensor = self.out(y.transpose(1, 2).reshape(B, T, E))
         return out
 

@@ -3,11 +3,14 @@
 Shapes: B batch, T time, E embedding, C = E // 2 coordinates with a window, W = 2**n_levels the longest window.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 
@@ -58,6 +61,7 @@ class CausalWavelet(nn.Module):
     """
 
     levels: Tensor
+    places: Tensor
 
     def __init__(self, n_embd: int, kind: WaveletKind = "haar", n_levels: int = 9) -> None:
         super().__init__()
@@ -77,6 +81,8 @@ class CausalWavelet(nn.Module):
         if kind == "learnable":
             lengths = 2**levels
             self.kernels = nn.Parameter((1 / lengths.float()).repeat_interleave(lengths))  # (sum of 2^l,)
+            # Where they are among the C * W places of `kernel_matrix`.
+            self.register_buffer("places", self._inside().flatten().nonzero()[:, 0], persistent=False)
 
     def forward(self, x: Tensor, state: WindowState | None = None) -> Tensor:
         """Mix x (B, T, E) over time; same shape and dtype out.
@@ -91,18 +97,34 @@ class CausalWavelet(nn.Module):
         if state is not None:
             self._remember(x[..., self.width :], state)
         if self.kind == "haar":
-            y: Tensor = _HaarCascade.apply(x, self.starts, self.width)  # type: ignore[no-untyped-call]
-            return y
-        mixed = causal_convolution(x[..., self.width :], self.kernel_matrix())
-        return torch.cat([x[..., : self.width], mixed.to(x.dtype)], dim=-1)
+            weights = F.pad(0.5**self.levels, (self.width, 0), value=1.0)  # (E,)
+            y: Tensor = _HaarCascade.apply(x, weights, self.starts)  # type: ignore[no-untyped-call]
+        else:
+            y = _LearnedFilters.apply(x, self.kernel_matrix(), self._bands(x.shape[1]))  # type: ignore[no-untyped-call]
+        return y
 
     def kernel_matrix(self) -> Tensor:
         """The kernels as (C, W), zero beyond a coordinate's own length; column m weighs the input m steps ago."""
-        lags = torch.arange(self.window, device=self.levels.device)
-        inside = lags < 2 ** self.levels[:, None]  # (C, W)
-        if self.kind == "haar":
-            return inside / 2.0 ** self.levels[:, None]
-        return torch.zeros_like(inside, dtype=self.kernels.dtype).masked_scatter(inside, self.kernels)
+        if self.kind == "learnable":
+            empty = self.kernels.new_zeros(self.width * self.window)
+            return empty.scatter(0, self.places, self.kernels).view(self.width, self.window)
+        return self._inside() / 2.0 ** self.levels[:, None]
+
+    def _inside(self) -> Tensor:
+        """Whether an input of so many steps ago is within a coordinate's window, (C, W)."""
+        return torch.arange(self.window, device=self.levels.device) < 2 ** self.levels[:, None]
+
+    def _bands(self, length: int) -> list["_Band"]:
+        """The runs of coordinates whose convolution over `length` positions takes an FFT of one size."""
+        bands: list[_Band] = []
+        for level, (start, stop) in enumerate(pairwise([*self.starts, self.width]), 1):
+            longest = min(2**level, length)
+            size = fast_size(max(length + longest - 1, 1))
+            if bands and bands[-1].size == size:
+                bands[-1] = replace(bands[-1], stop=stop, longest=longest)
+            elif start < stop:
+                bands.append(_Band(start, stop, self.width, longest, size))
+        return bands
 
     def new_state(self, batch: int, device: torch.device | None = None) -> WindowState | None:
         """An empty memory for decoding `batch` streams; None for kind `none`, which needs none."""
@@ -147,30 +169,32 @@ class CausalWavelet(nn.Module):
 
 
 class _HaarCascade(torch.autograd.Function):
-    """The undecimated Haar approximation by its a trous cascade: level l is the mean of level l-1 now and
-    2^(l-1) steps ago. Linear in x, so the backward pass is the same cascade looking ahead, and saves nothing.
+    """The undecimated Haar approximation by its a trous cascade: the sum of level l is that of level l-1 now and
+    2^(l-1) steps ago. Linear in x, so the backward pass is the same cascade looking ahead, and saves nothing of x.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, starts: list[int], width: int) -> Tensor:
-        ctx.arguments = starts, width
-        return _cascade(x, starts, width, ahead=False)
+    def forward(ctx: Any, x: Tensor, weights: Tensor, starts: list[int]) -> Tensor:
+        ctx.save_for_backward(weights)
+        ctx.starts = starts
+        return _cascade(x, weights, starts, ahead=False)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        return _cascade(grad, *ctx.arguments, ahead=True), None, None
+        (weights,) = ctx.saved_tensors
+        return _cascade(grad, weights, ctx.starts, ahead=True), None, None
 
 
-def _cascade(x: Tensor, starts: list[int], width: int, *, ahead: bool) -> Tensor:
-    """Average the last `width` coordinates of x (B, T, E) over past inputs, or over future ones if `ahead`.
+def _cascade(x: Tensor, weights: Tensor, starts: list[int], *, ahead: bool) -> Tensor:
+    """Sum the second half of x (B, T, E), by `weights` (E,), over past inputs, or over future ones if `ahead`.
 
-    Sums are taken in float32 or better; the result has x's dtype.
+    The weights are powers of two, so that to weigh the inputs or the sums is the same. Sums are taken in float32 or
+    better; the result has x's dtype.
     """
-    T, offset = x.shape[1], x.shape[2] - width
-    y = x.to(torch.promote_types(x.dtype, torch.float32), copy=True)
+    T, offset = x.shape[1], x.shape[2] // 2
+    y = x.to(torch.promote_types(x.dtype, torch.float32)) * weights
     for level, start in enumerate(starts, 1):
         part = y[:, :, offset + start :]
-        part *= 0.5
         delay = 2 ** (level - 1)
         if delay < T:
             here, there = part[:, delay:], part[:, :-delay]
@@ -181,15 +205,73 @@ def _cascade(x: Tensor, starts: list[int], width: int, *, ahead: bool) -> Tensor
     return y.to(x.dtype)
 
 
-def causal_convolution(x: Tensor, kernels: Tensor) -> Tensor:
-    """y[b, t, c] = sum over m of kernels[c, m] * x[b, t - m, c], with x = 0 before the start, by the FFT.
+@dataclass(frozen=True)
+class _Band:
+    """Neighbouring coordinates of those that have a window: `start` to `stop` of `width`."""
 
-    x (B, T, C), kernels (C, W) -> (B, T, C), computed in float32 or better.
+    start: int
+    stop: int
+    width: int
+    longest: int
+    """Their longest kernel."""
+    size: int
+    """Of the FFT: so large that nothing wraps around into the positions that are kept."""
+
+    def of(self, x: Tensor) -> Tensor:
+        """Their part (B, T, c) of x (B, T, E)."""
+        first = x.shape[2] - self.width
+        return x[:, :, first + self.start : first + self.stop]
+
+
+class _LearnedFilters(torch.autograd.Function):
+    """Convolve each of the last C coordinates of x (B, T, E) with its row of `kernels` (C, W), by the FFT.
+
+    Short kernels take smaller transforms than long ones, a band of coordinates at a time. Autograd's gradient of a
+    real transform is a complex one of twice the size; this adjoint is made of real ones, of the gradient and of the
+    spectra that the forward pass keeps. All is computed in float32 or better; the result has x's dtype.
     """
-    T = x.shape[1]
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    kernels = kernels[:, :T].to(dtype)
-    size = 2 ** (T + kernels.shape[1] - 2).bit_length()  # at least T + W - 1, so that nothing wraps around
-    spectrum = torch.fft.rfft(x.to(dtype), n=size, dim=1) * torch.fft.rfft(kernels, n=size, dim=1).T
-    y: Tensor = torch.fft.irfft(spectrum, n=size, dim=1)
-    return y[:, :T]
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernels: Tensor, bands: list[_Band]) -> Tensor:
+        y, spectra = x.clone(), []
+        for band in bands:
+            inputs = _spectrum(band.of(x), band.size)  # (B, c, F)
+            filters = torch.fft.rfft(kernels[band.start : band.stop, : band.longest].to(inputs.real.dtype), n=band.size)
+            band.of(y).copy_(_signal(inputs * filters, band.size, x.shape[1]))
+            spectra += [inputs, filters]
+        ctx.save_for_backward(*spectra)
+        ctx.bands, ctx.shape = bands, kernels.shape
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_x, spectra = grad.clone(), ctx.saved_tensors
+        grad_kernels = grad.new_zeros(ctx.shape, dtype=spectra[0].real.dtype)
+        for band, inputs, filters in zip(ctx.bands, spectra[::2], spectra[1::2], strict=True):
+            ahead = _spectrum(band.of(grad), band.size)
+            band.of(grad_x).copy_(_signal(ahead * filters.conj(), band.size, grad.shape[1]))
+            lags = torch.fft.irfft((ahead * inputs.conj()).sum(0), n=band.size)  # (c, size)
+            grad_kernels[band.start : band.stop, : band.longest] = lags[:, : band.longest]
+        return grad_x, grad_kernels, None
+
+
+def _spectrum(x: Tensor, size: int) -> Tensor:
+    """x (B, T, c), followed by zeros up to `size`, to its spectrum (B, c, size // 2 + 1)."""
+    B, T, c = x.shape
+    padded = x.new_zeros(B, c, size, dtype=torch.promote_types(x.dtype, torch.float32))
+    padded[:, :, :T] = x.transpose(1, 2)
+    spectrum: Tensor = torch.fft.rfft(padded)
+    return spectrum
+
+
+def _signal(spectrum: Tensor, size: int, length: int) -> Tensor:
+    """A spectrum (B, c, size // 2 + 1) to the first `length` positions of its signal, (B, length, c)."""
+    signal: Tensor = torch.fft.irfft(spectrum, n=size)  # (B, c, size)
+    return signal[:, :, :length].transpose(1, 2)
+
+
+def fast_size(least: int) -> int:
+    """The smallest of 4, 5 and 6 times a power of two that is `least` or more: FFTs of such sizes are fast."""
+    power = 1 << (least - 1).bit_length()
+    return next(size for size in (power * 5 // 8, power * 3 // 4, power) if size >= least)
