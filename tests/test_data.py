@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from waveletgpt.training.data import (
     Dataset,
     DatasetInfo,
     check_long_enough,
+    check_replaceable,
     spread_offsets,
     training_offsets,
     windows_at,
@@ -89,7 +91,7 @@ def test_the_description_counts_what_was_written(tmp_path: Path) -> None:
         "test": 2,
     }
     assert dataset.tokens("val").tolist() == [0, 1, 2]
-    assert told == [1] * 5
+    assert told == [5, 2, 1, 2, 1]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == sorted(
         ["dataset.json", *(f"{split}.bin" for split in SPLITS)]
     )
@@ -106,6 +108,34 @@ def test_an_error_on_the_way_leaves_nothing_or_what_was_there(written: Path) -> 
             write_dataset(directory, info(), {**pieces(1), "val": failing()})
     assert [path.name for path in written.parent.iterdir()] == ["data"]
     assert {path.name: path.read_bytes() for path in written.iterdir()} == before
+
+
+def test_files_of_a_split_are_its_pieces(tmp_path: Path) -> None:
+    files = {"train": {"a": 2, "b": 3}, "val": {"c": 3}, "test": {"d": 3}}
+    told = replace(info(), origin="a folder", skipped=[{"file": "e", "why": "broken"}], files=files)
+    write_dataset(tmp_path, told, pieces(0, 1, 2, 3, 4))
+    read = Dataset.open(tmp_path).info
+    assert {split: read.splits[split]["pieces"] for split in SPLITS} == {"train": 2, "val": 1, "test": 1}
+    assert (read.files, read.skipped, read.origin) == (files, told.skipped, "a folder")
+
+
+def test_a_description_without_origin_and_files_is_read(written: Path) -> None:
+    """As those written by earlier versions are."""
+    content = json.loads((written / "dataset.json").read_text())
+    for name in ("origin", "skipped", "files"):
+        del content[name]
+    (written / "dataset.json").write_text(json.dumps(content))
+    opened = Dataset.open(written)
+    assert opened.tokens("train").tolist() == [0, 1, 2, 3, 4]
+    assert (opened.info.origin, opened.info.skipped, opened.info.files) == ("", [], {})
+
+
+def test_what_cannot_be_replaced_is_told_early(written: Path) -> None:
+    check_replaceable(written)
+    check_replaceable(written.parent / "new")
+    (written / "holiday.jpg").write_text("dear to me")
+    assert "holiday.jpg, which would be lost" in refused(lambda: check_replaceable(written))
+    assert "is a file" in refused(lambda: check_replaceable(written / "holiday.jpg"))
 
 
 def test_prepared_data_are_replaced_and_nothing_else_is(written: Path, tmp_path: Path) -> None:
@@ -154,6 +184,9 @@ def test_a_damaged_description_is_refused(written: Path, content: bytes) -> None
         ({"vocab_size": 0}, "vocabulary"),
         ({"splits": []}, "dataset.json"),
         ({"splits": {"train": 5}}, "dataset.json"),
+        ({"files": 5}, "dataset.json"),
+        ({"files": {"train": ["a"]}}, "files"),
+        ({"skipped": "a"}, "skipped"),
         ({"splits": {"train": {"tokens": "5", "sha256": ""}}}, "dataset.json"),
     ],
 )

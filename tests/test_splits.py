@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.training.splits import split_by_size
+from waveletgpt.training.splits import split_by_position, split_by_size
 
 sizes = st.lists(st.one_of(st.floats(0, 1000), st.integers(0, 3)), min_size=3, max_size=60)
 
@@ -63,3 +63,15 @@ def test_too_few_pieces_are_refused() -> None:
 def test_an_unknown_name_to_keep_together_is_refused() -> None:
     with pytest.raises(InputError, match="--keep-together names files that are not there: x, y"):
         split_by_size({"a": 1.0, "b": 1.0, "c": 1.0}, [frozenset("axy")])
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=30))
+def test_by_position_the_row_is_cut_at_90_and_95_percent(lengths: list[int]) -> None:
+    row = [(name, i) for name, length in enumerate(lengths) for i in range(length)]
+    parts = split_by_position({str(name): length for name, length in enumerate(lengths)})
+    start = 0
+    for split, percent in (("train", 90), ("val", 95), ("test", 100)):
+        held = row[start : len(row) * percent // 100]
+        assert parts[split] == {str(name): sum(n == name for n, _ in held) for name in sorted({n for n, _ in held})}
+        start += len(held)

@@ -1,10 +1,11 @@
 """Audio files and recordings to waveforms, (S,) float32 in [-1, 1], and back."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from io import BufferedReader
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -15,33 +16,52 @@ from torch import Tensor
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
 from waveletgpt.tokenizers.mulaw import check_waveform
-from waveletgpt.tokenizers.pure_torchaudio import torchaudio
+from waveletgpt.tokenizers.resampling import resampled
 
 LOUDNESS_DBFS = -20.0
 LOWEST_RATE, HIGHEST_RATE = 1_000, 1_000_000  # Hz; a file that claims another rate is corrupt
-# torchaudio's filter bank grows with both terms of the ratio of the rates: with coprime rates to gigabytes.
-# The usual rates are exact below this bound, for others the pitch is off by less than one in a million.
-LARGEST_DENOMINATOR = 1_000
-BLOCK = 1 << 20  # samples of each channel decoded at a time
+BLOCK = 1 << 18  # samples decoded at a time, of all channels together: a corrupt header can claim a thousand
+IN_MEMORY = 1 << 26  # bytes of resampled sound that wait in memory for their loudness; more wait in a file
 
 
 def read_audio(path: Path | str, sample_rate: int, *, loudness_dbfs: float | None = LOUDNESS_DBFS) -> Tensor:
-    """The sound in a WAV, FLAC, OGG or MP3 file as a waveform (S,) at `sample_rate` Hz.
+    """The sound in a WAV, FLAC, OGG or MP3 file as a waveform (S,) at `sample_rate` Hz: all of `audio_blocks`."""
+    return torch.cat(list(audio_blocks(path, sample_rate, loudness_dbfs=loudness_dbfs)))
+
+
+def audio_blocks(
+    path: Path | str,
+    sample_rate: int,
+    *,
+    loudness_dbfs: float | None = LOUDNESS_DBFS,
+    scratch: Path | None = None,
+) -> Iterator[Tensor]:
+    """The sound in a WAV, FLAC, OGG or MP3 file at `sample_rate` Hz, in blocks (S,), however long it is.
 
     The format is told from the data, not from the name; any that libsndfile reads will do. Channels are
-    averaged, and the loudness is set by `normalize_loudness` unless `loudness_dbfs` is None.
+    averaged, and the loudness of the whole is set as by `normalize_loudness` unless `loudness_dbfs` is None.
+    What is too long to wait in memory until its loudness is known, waits in a file that has no name in the
+    folder `scratch` (the system's for temporary files unless given), 4 bytes a sample.
     Raises InputError if the file is missing, corrupt or no audio, has no samples, or holds NaN or inf.
     """
-    with _named(path):
-        array, from_rate = _decode(Path(path))
-        waveform = waveform_from_array(array, from_rate, sample_rate)
-    return waveform if loudness_dbfs is None else normalize_loudness(waveform, loudness_dbfs)
-
-
-def audio_seconds(path: Path | str) -> float:
-    """Duration of an audio file by its header. Raises InputError if it is missing, corrupt or no audio."""
     with _named(path), Path(path).open("rb") as opened, _open(opened) as file:
-        return float(file.frames / file.samplerate)
+        from_rate = int(file.samplerate)
+        check_rates(from_rate, sample_rate)
+    with SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(scratch) if scratch else None) as storage:
+        waiting, peak, limit = _Waiting(storage), 0.0, 1.0
+
+        def limited() -> Iterator[Tensor]:
+            nonlocal peak
+            for block in _mono_blocks(path):
+                peak = max(peak, block.abs().max().item())
+                yield (block / limit).float()
+
+        waiting.fill(resampled(limited(), from_rate, sample_rate))
+        if peak > 1:  # as only formats with loss and floats can; seldom enough to decode them again
+            limit = peak
+            waiting.fill(resampled(limited(), from_rate, sample_rate))
+        # The blocks that wait are read once more for the loudness, and once for their samples.
+        yield from waiting if loudness_dbfs is None else _normalized(waiting, loudness_dbfs)
 
 
 def waveform_from_array(array: np.ndarray[Any, Any], from_rate: int, to_rate: int) -> Tensor:
@@ -51,9 +71,7 @@ def waveform_from_array(array: np.ndarray[Any, Any], from_rate: int, to_rate: in
     are averaged. If the peak then exceeds 1, the whole is scaled down to a peak of 1.
     Raises InputError for any other array, no samples, NaN or inf, or rates outside 1 kHz .. 1 MHz.
     """
-    for rate in (from_rate, to_rate):
-        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-            raise InputError(f"the sample rate must be {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate}")
+    check_rates(from_rate, to_rate)
     if array.ndim not in (1, 2) or array.dtype.kind not in "if":
         raise InputError(
             f"audio must be signed integers or floats, (samples,) or (samples, channels), "
@@ -62,20 +80,9 @@ def waveform_from_array(array: np.ndarray[Any, Any], from_rate: int, to_rate: in
     if not array.size:
         raise InputError("the audio holds no samples")
     full_scale = -np.iinfo(array.dtype).min if array.dtype.kind == "i" else 1
-    with np.errstate(invalid="ignore"):  # the mean of inf and -inf; refused below
-        mono = array.reshape(len(array), -1).mean(axis=1, dtype=np.float64) / full_scale
-    waveform = torch.from_numpy(mono)  # (S,)
-    check_waveform(waveform)
-    waveform = _limit_peak(waveform).float()
-    if from_rate != to_rate:
-        ratio = Fraction(int(to_rate), int(from_rate)).limit_denominator(LARGEST_DENOMINATOR)
-        waveform = torchaudio.functional.resample(
-            waveform,
-            ratio.denominator,
-            ratio.numerator,
-            lowpass_filter_width=32,  # zero crossings; the default of 6 lets aliases through
-        )
-    return _limit_peak(waveform)
+    mono = _mono(array.reshape(len(array), -1)) / full_scale
+    check_waveform(mono)
+    return _limit_peak(torch.cat(list(resampled([_limit_peak(mono).float()], from_rate, to_rate))))
 
 
 def normalize_loudness(waveform: Tensor, dbfs: float = LOUDNESS_DBFS) -> Tensor:
@@ -86,11 +93,14 @@ def normalize_loudness(waveform: Tensor, dbfs: float = LOUDNESS_DBFS) -> Tensor:
     Digital silence stays silence.
     """
     check_waveform(waveform)
-    samples = waveform.double()  # the squares of float32 can underflow
-    rms = samples.square().mean().sqrt().item() if len(samples) else 0.0
-    if rms > 0:
-        samples = _limit_peak(samples * (10 ** (dbfs / 20) / rms))
-    return samples.float()
+    return next(_normalized([waveform], dbfs)) if len(waveform) else waveform.float()
+
+
+def check_rates(*rates: int) -> None:
+    """Raise InputError for a sample rate that no recording has."""
+    for rate in rates:
+        if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise InputError(f"the sample rate must be {LOWEST_RATE} to {HIGHEST_RATE} Hz, not {rate}")
 
 
 def write_wav(path: Path | str, waveform: Tensor, sample_rate: int) -> None:
@@ -107,19 +117,78 @@ def write_wav(path: Path | str, waveform: Tensor, sample_rate: int) -> None:
         soundfile.write(partial, pcm, sample_rate, subtype="PCM_16", format="WAV")
 
 
-def _decode(path: Path) -> tuple[np.ndarray[Any, Any], int]:
-    """Samples (S, C) float32 and sample rate of an audio file."""
-    with path.open("rb") as opened, _open(opened) as file:
-        # By blocks up to the end of the data, because a corrupt header can claim terabytes.
-        blocks = [file.read(BLOCK, dtype="float32", always_2d=True)]
-        while len(blocks[-1]):
-            blocks.append(file.read(BLOCK, dtype="float32", always_2d=True))
-        return np.concatenate(blocks), file.samplerate
+class _Waiting:
+    """Blocks of a waveform in a file, to be read as often as need be, no louder than a peak of 1."""
+
+    def __init__(self, storage: SpooledTemporaryFile[bytes]) -> None:
+        self.storage, self.limit = storage, 1.0
+
+    def fill(self, blocks: Iterator[Tensor]) -> None:
+        """Take these blocks instead of those before."""
+        self.storage.seek(0)
+        self.storage.truncate()
+        self.limit = 1.0
+        for block in blocks:
+            if len(block):
+                self.limit = max(self.limit, block.abs().max().item())
+                self.storage.write(block.numpy().tobytes())
+
+    def __iter__(self) -> Iterator[Tensor]:
+        self.storage.seek(0)
+        while data := self.storage.read(4 * BLOCK):
+            yield torch.frombuffer(bytearray(data), dtype=torch.float32) / self.limit
+
+
+def _normalized(blocks: Iterable[Tensor], dbfs: float) -> Iterator[Tensor]:
+    """The blocks of a waveform, which are read twice, at the loudness that `normalize_loudness` gives the whole."""
+    length, squares, peak = 0, 0.0, 0.0
+    for block in blocks:
+        samples = block.double()  # the squares of float32 can underflow
+        length += len(samples)
+        squares += samples.square().sum().item()
+        peak = max(peak, samples.abs().max().item())
+    rms = math.sqrt(squares / length)
+    gain = 10 ** (dbfs / 20) / rms if rms > 0 else 1.0
+    for block in blocks:
+        yield (block.double() * gain / max(1.0, peak * gain)).float()
+
+
+def _mono_blocks(path: Path | str) -> Iterator[Tensor]:
+    """The samples of an audio file at its own rate, channels averaged, in blocks (S,) float64."""
+    with _named(path), Path(path).open("rb") as opened, _open(opened) as file:
+        start = 0
+        frames = max(1, BLOCK // file.channels)
+        # Up to the end of the data, because a corrupt header can claim terabytes.
+        while len(array := file.read(frames, dtype="float32", always_2d=True)):
+            block = _mono(array)
+            broken = (~block.isfinite()).nonzero()
+            if len(broken):
+                raise InputError(f"sample {start + int(broken[0])} is not a finite number")
+            yield block
+            start += len(block)
+        if not start:
+            raise InputError("the audio holds no samples")
+
+
+def _mono(array: np.ndarray[Any, Any]) -> Tensor:
+    """The mean of the channels of (S, C), (S,) float64."""
+    with np.errstate(invalid="ignore"):  # the mean of inf and -inf, which is refused later
+        return torch.from_numpy(array.mean(axis=1, dtype=np.float64))
+
+
+class _Straight(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
+    """An audio file that is read from its start to its end.
+
+    soundfile seeks after every block of a file that can be sought in, and an MP3 decoder clicks where it sought.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 def _open(opened: BufferedReader) -> soundfile.SoundFile:
     # By its descriptor, because soundfile would judge a file by the suffix of its name.
-    return soundfile.SoundFile(opened.fileno(), closefd=False)
+    return _Straight(opened.fileno(), closefd=False)
 
 
 @contextmanager

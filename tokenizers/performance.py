@@ -22,6 +22,8 @@ from waveletgpt.tokenizers.pedal import held_ends
 STEPS_PER_SECOND = 100
 STEPS_PER_BEAT = 50  # a constant 120 beats a minute
 MAX_HOURS = 24
+FIRST_BYTES = b"MThd"
+MAX_BYTES = 1 << 26  # a day of music at 70 events a second
 
 Score = ScoreTick | ScoreQuarter | ScoreSecond
 Array = NDArray[np.int64]
@@ -30,11 +32,15 @@ Array = NDArray[np.int64]
 def read_midi(path: Path) -> ScoreTick:
     """Read a Standard MIDI File. InputError: it is missing, unreadable or damaged."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(len(FIRST_BYTES))
+            data += file.read(MAX_BYTES) if data == FIRST_BYTES else b""
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); give a MIDI file") from None
-    if not data.startswith(b"MThd"):
+    if not data.startswith(FIRST_BYTES):
         raise InputError(f"{path}: not a MIDI file (a MIDI file begins with MThd)")
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB; no performance is")
     if any(start + length > len(data) for start, length in _chunks(data)):
         raise InputError(f"{path}: a damaged MIDI file (it ends in the middle of a track)")
     try:

@@ -7,7 +7,7 @@ train.bin, val.bin, test.bin    ids as uint8 or uint16, little endian, memory-ma
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,12 @@ class DatasetInfo:
     licence: str
     splits: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By split: number of tokens, number of pieces, sha256 of the token file."""
+    origin: str = ""
+    """The file, folder, archive or URL that was prepared."""
+    skipped: list[dict[str, str]] = field(default_factory=list)
+    """Files of the source that could not be used: {"file": name, "why": reason}."""
+    files: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By split: the files that it holds, in their order, and how many tokens each has there."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.vocab_size, int) or not 1 <= self.vocab_size <= LARGEST_VOCABULARY:
@@ -48,6 +54,8 @@ class DatasetInfo:
         for split, facts in self.splits.items():
             if not isinstance(facts["tokens"], int) or not isinstance(facts["sha256"], str):
                 raise InputError(f"the split {split} needs a number of tokens and a sha256")
+        if not isinstance(self.skipped, list) or not all(isinstance(part, dict) for part in self.files.values()):
+            raise InputError("skipped must be a list, and files a number of tokens for each file of each split")
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger[Any]]:
@@ -55,16 +63,26 @@ class DatasetInfo:
         return np.dtype("<u1" if self.vocab_size <= 256 else "<u2")
 
 
+def check_replaceable(directory: Path) -> None:
+    """InputError if `write_dataset` would refuse `directory`, told before hours of work are done for it."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"{directory} is a file; give a directory to write")
+    others = sorted({path.name for path in directory.iterdir()} - set(FILES)) if directory.exists() else []
+    if others:
+        raise InputError(f"{directory} holds {others[0]}, which would be lost; give a new or empty directory")
+
+
 def write_dataset(
     directory: Path,
     info: DatasetInfo,
-    pieces: Mapping[str, Iterable[Tensor]],
+    pieces: Mapping[str, Iterable[Tensor | Tokens]],
     advance: Callable[[int], None] = lambda _: None,
 ) -> DatasetInfo:
     """Write the splits' `pieces` (1-D ids each) one after another; returns `info` with what was counted.
 
-    `advance` is told 1 for every piece written. Nothing is left behind if a piece raises. Prepared data that
-    `directory` held are replaced; InputError if it holds anything else.
+    A split has as many pieces as files where `info` names these. `advance` is told how many tokens were written since
+    it was last told. Nothing is left behind if a piece raises. Prepared data that `directory` held are replaced;
+    InputError if it holds anything else.
     """
     splits: dict[str, dict[str, Any]] = {}
     with atomic_directory(directory, FILES) as partial:
@@ -72,13 +90,14 @@ def write_dataset(
             digest, tokens, count = hashlib.sha256(), 0, 0
             with (partial / f"{split}.bin").open("wb") as file:
                 for ids in pieces[split]:
-                    data = ids.numpy().astype(info.dtype).tobytes()
+                    data = np.asarray(ids).astype(info.dtype).tobytes()
                     file.write(data)
                     digest.update(data)
                     tokens, count = tokens + len(ids), count + 1
-                    advance(1)
+                    advance(len(ids))
+            count = len(info.files[split]) if info.files else count
             splits[split] = {"tokens": tokens, "pieces": count, "sha256": digest.hexdigest()}
-        written = DatasetInfo(**{**asdict(info), "splits": splits})
+        written = replace(info, splits=splits)
         text = json.dumps({"format_version": FORMAT_VERSION, **asdict(written)}, indent=2)
         (partial / "dataset.json").write_text(text + "\n", encoding="utf-8")
     return written

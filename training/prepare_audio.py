@@ -1,88 +1,101 @@
 """Prepare audio: recordings to 8-bit mu-law samples, split by file, 88/6/6 by duration."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from torch import Tensor
 
-from waveletgpt.common.command_line import parse
-from waveletgpt.common.errors import InputError, run_command
-from waveletgpt.tokenizers.audio_file import audio_seconds, read_audio, write_wav
+from waveletgpt.common.errors import run_command
+from waveletgpt.tokenizers.audio_file import audio_blocks, check_rates, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.soundfont import render
-from waveletgpt.training.data import SPLITS, DatasetInfo, write_dataset
+from waveletgpt.training.data import DatasetInfo, check_replaceable
+from waveletgpt.training.encoding import blaming, encode_files, write_whole_pieces
 from waveletgpt.training.pieces import compose
-from waveletgpt.training.progress import progress_bar
-from waveletgpt.training.source import BUILTIN, files_under, opened_source
+from waveletgpt.training.preparation import PrepareConfig, prepare_command
+from waveletgpt.training.source import opened_source
 from waveletgpt.training.splits import split_by_size
+from waveletgpt.training.work import work_folder
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 BUILTIN_PIECES, BUILTIN_SECONDS = 10, 8.0
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PrepareConfig):
     """Recordings to 8-bit mu-law samples, split by file: 88/6/6 by duration."""
 
     source: str
-    """A recording, a folder or archive of them (WAV, FLAC, OGG, MP3, AIFF), a URL of one, or `builtin`: piano
-    pieces that this project composes and renders, to try things with no data at hand."""
-    out: Path
-    """Directory to write."""
+    """A folder or archive of recordings (WAV, FLAC, OGG, MP3, AIFF), a URL of one, or `builtin`: piano pieces that
+    this project composes and renders, to try things with no data at hand."""
     sample_rate: int = 16_000
     """Samples a second; recordings at other rates are resampled."""
     keep_together: tuple[str, ...] = ()
     """Files that are excerpts of one recording, so that they stay on one side of the split: names without their
     suffix, joined by commas, one argument a recording."""
-    name: str = ""
-    """What model cards call the data; the source's name unless given."""
-    licence: str = "not stated"
-    """Terms of the data, kept with what is trained on it."""
 
 
 def prepare(config: Config) -> DatasetInfo:
-    """Write the prepared data; InputError, with nothing written, if a file cannot be used."""
+    """Write the prepared data; InputError, with nothing written, if the source cannot be used.
+
+    Files that cannot be read are left out and named in what is returned.
+    """
     tokenizer = MuLawTokenizer(config.sample_rate)
-    builtin = config.source == BUILTIN
+    check_rates(config.sample_rate)
+    check_replaceable(config.out)
     info = DatasetInfo(
         modality="audio",
         tokenizer=tokenizer.to_dict(),
         vocab_size=tokenizer.vocab_size,
         report="bits per sample",
-        source="piano pieces composed and rendered by waveletgpt"
-        if builtin
-        else config.name or Path(config.source).name,
-        licence="CC0 1.0" if builtin else config.licence,
+        **config.provenance("piano pieces composed and rendered by waveletgpt", "CC0 1.0"),
     )
-    with opened_source(config.source, write_pieces) as path:
-        files = files_under(path, SUFFIXES)
-        seconds = {file.stem: audio_seconds(file) for file in files}
-        if len(seconds) < len(files):
-            raise InputError(f"{config.source} holds files that differ in their folder or suffix alone; rename them")
-        split_of = split_by_size(seconds, [frozenset(group.split(",")) for group in config.keep_together])
+    groups = [frozenset(group.split(",")) for group in config.keep_together]
+    with (
+        work_folder(config.out) as work,
+        config.processes() as workers,
+        opened_source(config.source, SUFFIXES, write_examples, work) as files,
+    ):
+        called = short_names([file.name for file in files])
+        split_by_size(dict.fromkeys(called.values(), 1.0), groups)  # refuses what no reading can mend
+        encode = partial(encode_recording, sample_rate=config.sample_rate, scratch=work.scratch)
+        pieces, skipped = encode_files(files, encode, info, work, workers)
+        lengths = {called[piece.name]: piece.tokens for piece in pieces}
+        with blaming(skipped):
+            splits = split_by_size(lengths, [frozenset(group & lengths.keys()) for group in groups])
+        split_of = {piece.name: splits[called[piece.name]] for piece in pieces}
+        return write_whole_pieces(config.out, info, pieces, split_of, skipped=skipped)
 
-        def encoded(split: str) -> Iterator[Tensor]:
-            for file in files:
-                if split_of[file.stem] == split:
-                    yield tokenizer.encode(read_audio(file, config.sample_rate))
 
-        with progress_bar("encoding recordings", len(files)) as advance:
-            return write_dataset(config.out, info, {split: encoded(split) for split in SPLITS}, advance)
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What --keep-together calls each file: its name without folder and suffix, unless another shares that."""
+    shared = Counter(PurePosixPath(name).stem for name in names)
+    return {name: stem if shared[stem := PurePosixPath(name).stem] == 1 else name for name in names}
 
 
-def write_pieces(folder: Path) -> None:
+def encode_recording(path: Path, sample_rate: int, scratch: Path) -> Iterator[Tensor]:
+    """The samples of a recording, block by block."""
+    return map(MuLawTokenizer(sample_rate).encode, audio_blocks(path, sample_rate, scratch=scratch))
+
+
+def write_examples(folder: Path) -> None:
     """Write a few short piano pieces, composed and rendered here, as WAV files."""
     for seed in range(BUILTIN_PIECES):
         write_wav(folder / f"{seed}.wav", render(compose(seed, BUILTIN_SECONDS), 16_000), 16_000)
 
 
+def summary(config: Config, info: DatasetInfo) -> str:
+    """How many seconds each split has."""
+    seconds = {split: facts["tokens"] / config.sample_rate for split, facts in info.splits.items()}
+    return ", ".join(f"{length:,.1f} s {split}" for split, length in seconds.items())
+
+
 def main() -> None:
     """Read the command line and prepare."""
-    config = parse(Config, description=__doc__)
-    info = prepare(config)
-    seconds = {split: facts["tokens"] / config.sample_rate for split, facts in info.splits.items()}
-    print(f"{config.out}: " + ", ".join(f"{length:,.1f} s {split}" for split, length in seconds.items()))
+    prepare_command(Config, prepare, summary, __doc__ or "")
 
 
 if __name__ == "__main__":

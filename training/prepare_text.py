@@ -1,94 +1,89 @@
 """Prepare text: characters to ids, split by position, 90 % to train on, 5 % each to validate and test."""
 
 import pydoc_data.topics
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rich.console import Console
-from torch import Tensor
-
-from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.characters import CharacterTokenizer
-from waveletgpt.training.data import DatasetInfo, write_dataset
-from waveletgpt.training.source import BUILTIN, files_under, opened_source
+from waveletgpt.training.data import DatasetInfo, check_replaceable
+from waveletgpt.training.encoding import blaming, write_pieces
+from waveletgpt.training.preparation import PrepareConfig, prepare_command
+from waveletgpt.training.source import opened_source
+from waveletgpt.training.splits import split_by_position
+from waveletgpt.training.text_passes import BETWEEN, Survey, encode_texts, in_order_of_names, survey_texts
+from waveletgpt.training.work import work_folder
 
-CHUNK = 1 << 22
-"""Characters encoded at a time."""
+SUFFIXES = (".txt",)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(PrepareConfig):
     """Characters to ids, split by position: 90 % to train on, 5 % each to validate and to test."""
 
     source: str
-    """A text file in UTF-8, a folder of .txt files, an archive or .gz of either, a URL of one, or `builtin`: the manual
-    that comes with Python, to try things with no data at hand."""
-    out: Path
-    """Directory to write."""
+    """A text file in UTF-8, a folder or archive of .txt files, a packed text (.gz, .bz2, .xz), a URL of one, or
+    `builtin`: the manual that comes with Python, to try things with no data at hand."""
     alphabet: Literal["learned", "text8"] = "learned"
     """learned: every character that occurs. text8: a-z and space; any other character is refused."""
     replacement: str | None = None
     """Character of the alphabet to put where one outside it occurs, instead of refusing it."""
-    name: str = ""
-    """What model cards call the data; the source's file name unless given."""
-    licence: str = "not stated"
-    """Terms of the data, kept with what is trained on it."""
 
 
 def prepare(config: Config) -> DatasetInfo:
-    """Write the prepared data; InputError, with nothing written, if the source cannot be used."""
-    text = read_source(config.source)
-    if not text:
-        raise InputError(f"{config.source} holds no text")
-    make: dict[str, Callable[[], CharacterTokenizer]] = {
-        "learned": lambda: CharacterTokenizer.from_text(text, replacement=config.replacement),
-        "text8": lambda: CharacterTokenizer.text8(replacement=config.replacement),
-    }
-    tokenizer = make[config.alphabet]()
-    unknown = set(text) - set(tokenizer.alphabet)
-    if unknown and config.replacement is None:
-        position = min(map(text.index, unknown))
-        raise InputError(
-            f"{config.source}: character {text[position]!r} at position {position} is not in the alphabet "
-            f"{config.alphabet}; --replacement takes a character to put in its place"
-        )
-    first, second = len(text) * 90 // 100, len(text) * 95 // 100
-    bounds = {"train": (0, first), "val": (first, second), "test": (second, len(text))}
-    pieces = {split: encoded(tokenizer, text[start:end]) for split, (start, end) in bounds.items()}
-    builtin = config.source == BUILTIN
-    info = DatasetInfo(
-        modality="text",
-        tokenizer=tokenizer.to_dict(),
-        vocab_size=tokenizer.vocab_size,
-        report="bits per character",
-        source="Python's manual (pydoc_data.topics)" if builtin else config.name or Path(config.source).name,
-        licence="PSF License Agreement" if builtin else config.licence,
-    )
-    return write_dataset(config.out, info, pieces)
+    """Write the prepared data; InputError, with nothing written, if the source cannot be used.
 
-
-def encoded(tokenizer: CharacterTokenizer, text: str) -> Iterator[Tensor]:
-    """Ids of `text`, CHUNK characters at a time."""
-    for start in range(0, len(text), CHUNK):
-        yield tokenizer.encode(text[start : start + CHUNK])
-
-
-def read_source(source: str) -> str:
-    """All text of a source, files in order of their names with an empty line between them.
-
-    Lines end in a newline alone, whatever ended them, and no byte order mark is left.
+    Texts stand in the order of their names with an empty line between each two, and their lines end in a newline
+    alone. They are read twice: for their characters, and for the ids of these. Files that cannot be read are left
+    out and named in what is returned.
     """
-    with opened_source(source, write_manual) as path:
-        texts = []
-        for file in files_under(path, (".txt",)):
-            try:
-                texts.append(file.read_text(encoding="utf-8-sig"))
-            except UnicodeDecodeError as error:
-                raise InputError(f"{file.name} is not UTF-8 text: byte {error.start} cannot be read") from None
-        return "\n\n".join(texts)
+    check_replaceable(config.out)
+    given = CharacterTokenizer.text8(config.replacement) if config.alphabet == "text8" else None
+    with (
+        work_folder(config.out) as work,
+        config.processes() as workers,
+        opened_source(config.source, SUFFIXES, write_manual, work) as found,
+    ):
+        files = in_order_of_names(found, work.scratch)
+        alphabet = given.alphabet if given else None
+        surveys, skipped = survey_texts(files, alphabet, work=work, workers=workers)
+        with blaming(skipped):
+            if not surveys:
+                raise InputError(f"{config.source} holds no text")
+        tokenizer = given or learned(surveys, config.replacement)
+        check_known(surveys, tokenizer)
+        info = DatasetInfo(
+            modality="text",
+            tokenizer=tokenizer.to_dict(),
+            vocab_size=tokenizer.vocab_size,
+            report="bits per character",
+            **config.provenance("Python's manual (pydoc_data.topics)", "PSF License Agreement"),
+        )
+        pieces = encode_texts(files, surveys, tokenizer, info.dtype.str, work=work, workers=workers)
+        lengths = {name: survey.length + len(BETWEEN) for name, survey in surveys.items()}
+        lengths[next(reversed(lengths))] -= len(BETWEEN)  # none follows the last
+        return write_pieces(config.out, info, pieces, split_by_position(lengths), skipped=skipped)
+
+
+def learned(surveys: Mapping[str, Survey], replacement: str | None) -> CharacterTokenizer:
+    """The tokenizer whose alphabet is every character of the prepared text."""
+    alphabets = ["".join(survey.alphabet) for survey in surveys.values()]
+    return CharacterTokenizer.from_text([*alphabets, BETWEEN] if len(alphabets) > 1 else alphabets, replacement)
+
+
+def check_known(surveys: Mapping[str, Survey], tokenizer: CharacterTokenizer) -> None:
+    """Raise InputError for a character that `tokenizer` would refuse."""
+    if tokenizer.replacement is not None:
+        return
+    advice = f"is not in the alphabet {tokenizer.alphabet!r}; --replacement takes a character to put in its place"
+    for name, survey in surveys.items():
+        if survey.unknown:
+            character, position = survey.unknown
+            raise InputError(f"{name}: character {character!r} at position {position} {advice}")
+    if len(surveys) > 1 and not set(BETWEEN) <= set(tokenizer.alphabet):
+        raise InputError(f"the empty line between two texts {advice}")
 
 
 def write_manual(folder: Path) -> None:
@@ -97,14 +92,15 @@ def write_manual(folder: Path) -> None:
         (folder / f"{topic}.txt").write_text(text, encoding="utf-8")
 
 
+def summary(_: Config, info: DatasetInfo) -> str:
+    """How large the alphabet is, and how many characters each split has."""
+    counts = ", ".join(f"{facts['tokens']:,} {split}" for split, facts in info.splits.items())
+    return f"{info.vocab_size} characters in the alphabet; {counts}"
+
+
 def main() -> None:
     """Read the command line and prepare."""
-    config = parse(Config, description=__doc__)
-    console = Console(highlight=False, soft_wrap=True)
-    with console.status(f"encoding {config.source} ..."):
-        info = prepare(config)
-    counts = ", ".join(f"{facts['tokens']:,} {split}" for split, facts in info.splits.items())
-    console.print(f"{config.out}: {info.vocab_size} characters in the alphabet; {counts}")
+    prepare_command(Config, prepare, summary, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -43,3 +43,19 @@ def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]]
         left = [group for group in left if group not in chosen]
         splits.update({name: split for group in chosen for name in group})
     return splits | {name: "train" for group in left for name in group}
+
+
+def split_by_position(lengths: Mapping[str, int]) -> dict[str, dict[str, int]]:
+    """How much of each name goes to which split if all stand in a row: the first 90 % train, 5 % val, 5 % test."""
+    total = sum(lengths.values())
+    bounds = {"train": (0, total * 90 // 100), "val": (total * 90 // 100, total * 95 // 100)}
+    bounds["test"] = (total * 95 // 100, total)
+    parts: dict[str, dict[str, int]] = {split: {} for split in SPLITS}
+    begin = 0
+    for name, length in lengths.items():
+        for split, (start, stop) in bounds.items():
+            inside = min(stop, begin + length) - max(start, begin)
+            if inside > 0:
+                parts[split][name] = inside
+        begin += length
+    return parts
