@@ -1,7 +1,10 @@
 """The command line of `train_*.py` and `compare.py`: a preset, and any setting of it changed by a flag."""
 
 import argparse
+import os
+import shlex
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TypeVar
@@ -11,6 +14,7 @@ import tyro
 from waveletgpt.common import command_line
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.training.config import PRESETS, TrainConfig
+from waveletgpt.training.stopping import Stopped
 from waveletgpt.training.trainer import train
 
 C = TypeVar("C", bound=TrainConfig)
@@ -21,7 +25,12 @@ def train_command(modality: str, description: str) -> None:
 
     def main() -> None:
         config = parse(TrainConfig, sys.argv[1:], description)
-        result = train(config, modality=modality)
+        try:
+            result = train(config, modality=modality)
+        except Stopped:
+            if os.environ.get("RANK", "0") == "0":
+                print(f"To go on:\n  {command_to_resume(sys.orig_argv, os.environ)}")
+            raise
         if result.is_first:
             print(
                 f"Trained {result.steps:,} steps in {result.seconds:,.0f} s. Lowest validation loss "
@@ -29,6 +38,20 @@ def train_command(modality: str, description: str) -> None:
             )
 
     run_command(main)
+
+
+def command_to_resume(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The command line that goes on with the run that `command` (the interpreter first) began, as typed in a shell.
+
+    `environ` tells whether torchrun started it; on more than one machine all of them have to give it again.
+    """
+    words = list(command)
+    if "LOCAL_WORLD_SIZE" in environ:
+        script = next((i for i, word in enumerate(words) if word.endswith(".py")), len(words))
+        words = ["torchrun", "--nproc_per_node", environ["LOCAL_WORLD_SIZE"], *words[script:]]
+    resumed = shlex.join(words if "--resume" in words else [*words, "--resume"])
+    several = int(environ.get("GROUP_WORLD_SIZE", "1")) > 1
+    return f"{resumed}  (with torchrun's other options, on each machine)" if several else resumed
 
 
 def parse(kind: type[C], arguments: list[str], description: str) -> C:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPTConfig
 
+Precision = Literal["auto", "float32", "bfloat16"]
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -51,31 +53,48 @@ class TrainConfig:
     """Directory of the run; made if it is not there."""
     resume: bool = False
     """Continue the run in --out from its last save."""
+    allow_changes: bool = False
+    """With --resume: go on with other settings than the run was begun with, all but those of the model."""
     model: GPTConfig = field(default_factory=GPTConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     batch_size: int = 32
     """Windows of block_size tokens a step, over all processes."""
+    accumulate: int = 1
+    """Parts that a batch is read in, one after another, to need less memory; the step is the same."""
     steps: int = 2000
     eval_every: int = 250
     """Steps between two evaluations; each saves."""
     eval_windows: int = 64
     """Windows of the validation split that an evaluation reads, the same every time."""
+    augment: bool = False
+    """Train on windows that the data might as well have held: music in other keys and at other tempos."""
+    sample_tokens: int | None = None
+    """Tokens of the sample that each evaluation writes to samples/; 0 writes none. Unless given, 500 characters,
+    0.5 s of audio or 500 events."""
+    tensorboard: bool = True
+    """Write curves to tensorboard/, if TensorBoard is installed."""
     seed: int = 0
     """Decides initial weights, order of the data and dropout."""
     device: str = "auto"
     """auto (an accelerator where there is one), cpu, cuda, ..."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto is bfloat16 autocast on an accelerator and float32 on a CPU."""
+    precision: Precision = "auto"
+    """auto is bfloat16 autocast on GPUs and on CPUs that multiply it natively (avx512_bf16), float32 on others."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch. One run a core beats two threads for small models."""
     compile: bool = False
     """Compile the model with torch.compile; pays on an accelerator."""
+    shard: bool = False
+    """Split the model among the processes of torchrun (FSDP2), for models that outgrow one GPU."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "steps", "eval_every", "eval_windows"):
+        for name in ("batch_size", "accumulate", "steps", "eval_every", "eval_windows"):
             if getattr(self, name) < 1:
                 flag = name.replace("_", "-")
                 raise InputError(f"--{flag} is {getattr(self, name)}; it must be 1 or more")
+        if self.batch_size % self.accumulate:
+            raise InputError(f"--batch-size is {self.batch_size}; --accumulate {self.accumulate} must divide it")
+        if self.sample_tokens is not None and self.sample_tokens < 0:
+            raise InputError(f"--sample-tokens is {self.sample_tokens}; it must be 0 (no samples) or more")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed is {self.seed}; it must be 0 or more and below 2**63")
         if self.threads < 0:
@@ -85,6 +104,45 @@ class TrainConfig:
         """JSON-able."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return content
+
+
+MAY_DIFFER = {
+    *("data", "out", "resume", "allow_changes"),
+    *("device", "threads", "compile", "accumulate", "shard", "sample_tokens", "tensorboard"),
+}
+"""Settings that may differ between a run and its resumption: none of them decides what is learned."""
+OF_A_MACHINE = {"data", "out", "device", "threads"}
+"""Settings that may differ between the processes of a run."""
+
+
+def differences(begun: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The settings of `begun` that are others `now`, by dotted name, with their values then.
+
+    Both are of `TrainConfig.to_dict`; what `begun` does not know of had its default.
+    """
+    defaults = _flat(TrainConfig(data=Path(), out=Path()).to_dict())
+    then = {**defaults, **_flat(begun)}
+    if then["precision"] == "auto":  # what it was where a state does not say
+        then["precision"] = "float32"
+    flat = {name: value for name, value in _flat(now).items() if name not in MAY_DIFFER}
+    return {name: then.get(name) for name, value in flat.items() if then.get(name) != value}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def as_flags(settings: dict[str, Any]) -> str:
+    """Settings by dotted name as they are given on the command line."""
+    given = []
+    for name, value in settings.items():
+        values = value if isinstance(value, list) else [value]
+        given.append(" ".join([f"--{name.replace('_', '-')}", *map(str, values)]))
+    return " ".join(given)
 
 
 Preset = Callable[..., TrainConfig]
@@ -98,6 +156,7 @@ PRESETS: dict[str, Preset] = {
         steps=20,
         eval_every=10,
         eval_windows=8,
+        sample_tokens=64,
     ),
     "cpu": partial(
         TrainConfig,

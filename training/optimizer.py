@@ -7,16 +7,20 @@ from torch import nn
 
 from waveletgpt.training.config import OptimizerConfig
 
+FUSED = {"cpu", "cuda", "mps", "xpu"}
+"""Devices that PyTorch has a fused AdamW for."""
+
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Fused AdamW with weight decay on matrices only."""
+    """AdamW, fused where the device has it, with weight decay on matrices only."""
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+    fused = all(p.device.type in FUSED for p in matrices + others)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=fused)
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

@@ -1,32 +1,55 @@
-"""What only resuming needs: weights in float32, AdamW's moments and the random state, in one safetensors file."""
+"""What resuming needs: weights in float32 and AdamW's moments, in one safetensors file.
+
+Nothing else is needed, since the order of the data, the learning rate and every random draw are functions of the
+seed and the step. Tensors are whole, however many processes share the run.
+"""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
+from waveletgpt.models.checkpoint import write_tensors
+from waveletgpt.training.parallel import hand_out, whole
+from waveletgpt.training.processes import Processes
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+State = dict[str, Tensor]
+"""Whole tensors on the CPU: model.<name>, and optimizer.<moment>.<name>."""
 
 
-def save_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict[str, Any]) -> None:
-    """Write the state of a run atomically; `facts` (JSON-able) come back from `load_state`."""
-    tensors = {f"model.{name}": w for name, w in model.state_dict().items()}
+def collect(model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool) -> State:
+    """The state of a run, or nothing unless `keep`; all processes must collect at the same time."""
+    state = {}
+
+    def take(name: str, tensor: Tensor) -> None:
+        found = whole(tensor)
+        if keep:
+            state[name] = found.cpu().contiguous()
+
+    for name, weight in model.state_dict().items():
+        take(f"model.{name}", weight)
     for name, parameter in model.named_parameters():
         for moment in MOMENTS:
-            tensors[f"optimizer.{moment}.{name}"] = optimizer.state[parameter][moment]
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
+            take(f"optimizer.{moment}.{name}", optimizer.state[parameter][moment])
+    return state
+
+
+def weights_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The model's part of a state, as `load_state_dict` takes it."""
+    return {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
+
+
+def write_state(path: Path, state: State, facts: dict[str, Any]) -> None:
+    """Write a state atomically; `facts` (JSON-able) come back from `read_facts`."""
     with atomic_path(path) as partial:
-        contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        save_file(contiguous, partial, metadata={"facts": json.dumps(facts)})
+        write_tensors(partial, state, {"facts": json.dumps(facts)})
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -39,17 +62,27 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be resumed from: {error}") from None
 
 
-def load_state(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a saved state back into `model`, `optimizer` and the random generators."""
-    tensors: dict[str, Tensor] = {}
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118, not a mapping
-            tensors[name] = file.get_tensor(name)
-    model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+def read_state(path: Path, model: nn.Module) -> State:
+    """The tensors of a saved state; InputError if they are not those of `model` and its optimizer."""
+    expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     for name, parameter in model.named_parameters():
+        expected |= {f"optimizer.{m}.{name}": () if m == "step" else tuple(parameter.shape) for m in MOMENTS}
+    with safe_open(path, framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no mapping
+        wrong = sorted(name for name in expected if found.get(name) != expected[name])
+        if wrong:
+            raise InputError(f"{path} cannot be resumed from: it does not hold {wrong[0]} of this model")
+        return {name: file.get_tensor(name) for name in expected}
+
+
+def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes) -> None:
+    """Put a state, which only the first process needs to have, into `model` and `optimizer` on all of them."""
+    with torch.no_grad():
+        for name, weight in model.state_dict().items():
+            weight.copy_(hand_out(state.get(f"model.{name}"), weight, processes))
+    for name, parameter in model.named_parameters():
+        like = {"step": torch.zeros((), device=parameter.device)}
         optimizer.state[parameter] = {
-            moment: tensors[f"optimizer.{moment}.{name}"].to(parameter.device) for moment in MOMENTS
+            moment: hand_out(state.get(f"optimizer.{moment}.{name}"), like.get(moment, parameter), processes)
+            for moment in MOMENTS
         }
-    torch.set_rng_state(tensors["random.cpu"])
-    if torch.cuda.is_available() and "random.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["random.cuda"])

@@ -4,22 +4,27 @@ import math
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT
-from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets, training_offsets, windows_at
+from waveletgpt.training.batches import Batches
+from waveletgpt.training.config import OF_A_MACHINE, TrainConfig
+from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate, token_loss
 from waveletgpt.training.optimizer import learning_rate, make_optimizer, set_learning_rate
-from waveletgpt.training.processes import pick_autocast, pick_device, process_group, stop_requested
+from waveletgpt.training.parallel import gradients_meet, spread
+from waveletgpt.training.processes import pick_autocast, pick_device, pick_precision, process_group, to_device
 from waveletgpt.training.progress import TrainingProgress
 from waveletgpt.training.run import Run
+from waveletgpt.training.stopping import Stopped, stop_requested
 
 LOG_EVERY = 10
-"""Steps between two looks at the loss, the clock and the signals."""
+"""Steps between two looks at the loss, the clock and the signals, if these take no longer than LOOK_SECONDS."""
+LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -39,82 +44,103 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
     """Train a model on the prepared data in `config.data`; `training.run.Run` says what is written.
 
     Raises InputError for data or settings that cannot be used, before anything is written, and when the loss is
-    no longer finite; KeyboardInterrupt when Ctrl-C or SIGTERM asked to stop, after saving.
+    no longer finite; DiskFullError; and Stopped, after saving, when Ctrl-C or SIGTERM asked to stop.
     """
     with process_group() as processes, stop_requested() as stopping:
-        dataset = Dataset.open(config.data, modality=modality)
-        config = replace(config, model=replace(config.model, vocab_size=dataset.info.vocab_size))
-        T = config.model.block_size
-        train_tokens, val_tokens = dataset.tokens("train"), dataset.tokens("val")
-        check_long_enough(train_tokens, T, f"{config.data}: the train split")
-        check_long_enough(val_tokens, T, f"{config.data}: the val split")
-        if config.batch_size % processes.world:
-            raise InputError(f"--batch-size is {config.batch_size}; {processes.world} processes cannot share it evenly")
+        with processes.together():
+            dataset = Dataset.open(config.data, modality=modality)
+            device = pick_device(config.device, processes.local_rank)
+            precision = pick_precision(config.precision, device)
+            model_config = replace(config.model, vocab_size=dataset.info.vocab_size)
+            config = replace(config, model=model_config, precision=precision)
+            batches = Batches(dataset, config, processes)
+            val_tokens, T = dataset.tokens("val"), config.model.block_size
+            check_long_enough(val_tokens, T, f"{config.data}: the val split")
+            validation = processes.share_evenly(spread_offsets(len(val_tokens), T, config.eval_windows))
+            if config.shard and processes.world == 1:
+                raise InputError("--shard splits the model among processes; start several with torchrun")
+        shared = {name: value for name, value in config.to_dict().items() if name not in OF_A_MACHINE}
+        processes.check_same({**shared, "data": dataset.info.splits})
 
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.set_float32_matmul_precision("high")
-        device = pick_device(config.device, processes.local_rank)
         autocast = pick_autocast(config.precision, device)
         torch.manual_seed(config.seed)
-        model = GPT(config.model).to(device)
+        model = GPT(config.model)
+        forward = spread(model, device, processes, shard=config.shard)
         optimizer = make_optimizer(model, config.optimizer)
-        run = Run(config, dataset.info, model, optimizer, writes=processes.is_first)
-        forward: nn.Module = DistributedDataParallel(model) if processes.world > 1 else model
         if config.compile:
             forward.compile()
 
         def take_step(step: int) -> Tensor:
             """Learn from the batch of `step`; its loss stays on the device, so that no step waits for it."""
             set_learning_rate(optimizer, learning_rate(config.optimizer, step, config.steps))
-            offsets = training_offsets(len(train_tokens), T, config.batch_size, seed=config.seed, step=step)
-            inputs, targets = windows_at(train_tokens, processes.share(offsets), T)
-            with autocast():
-                loss = token_loss(forward(inputs.to(device)), targets.to(device))
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
+            losses = []
+            for inputs, targets, is_last in batches.parts(step):
+                with gradients_meet(forward, is_last):
+                    with autocast():
+                        loss = token_loss(forward(to_device(inputs, device)), to_device(targets, device))
+                    (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
+                losses.append(loss.detach())
             nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            return loss.detach()
+            return torch.stack(losses).mean()
 
-        standing = run.standing
-        validation = spread_offsets(len(val_tokens), T, config.eval_windows)
-        with TrainingProgress(config, dataset.info, standing.step, shown=processes.is_first) as progress:
+        console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_first)
+        with (
+            Run(config, dataset.info, model, optimizer, processes=processes, console=console) as run,
+            TrainingProgress(config, dataset.info, run.standing.step, console) as progress,
+        ):
+            standing, stride = run.standing, 1
             while standing.step < config.steps:
                 started = time.perf_counter()
-                end = next_pause(standing.step, config)
-                losses = torch.stack([take_step(step) for step in range(standing.step, end)]).double()
-                standing.loss_sum += float(losses.sum())
-                standing.loss_count += len(losses)
-                standing.step = end
-                standing.seconds += time.perf_counter() - started
-                check_finite(processes.mean(standing.loss_sum), config, end)
-                progress.update(end, float(losses[-1]))
+                begin, end = standing.step, next_pause(standing.step, config, stride)
+                losses = processes.means(torch.stack([take_step(step) for step in range(begin, end)]))
+                seconds = time.perf_counter() - started
+                check_finite(losses, begin, run)
+                standing.advance(losses, seconds)
+                stride = steps_within(LOOK_SECONDS, processes.mean(seconds / len(losses)))
+                progress.update(end, losses, seconds)
 
                 if end % config.eval_every == 0 or end == config.steps:
-                    train_loss = processes.mean(standing.loss_sum / standing.loss_count)
-                    val_loss = evaluate(model, val_tokens, validation, batch_size=config.batch_size, autocast=autocast)
-                    check_finite(val_loss, config, end)
+                    train_loss = standing.loss_sum / standing.loss_count
+                    mean = evaluate(model, val_tokens, validation, batch_size=config.batch_size, autocast=autocast)
+                    val_loss = processes.mean(mean)
+                    check_finite([val_loss], end - 1, run)
                     is_best = run.record(train_loss, val_loss)
                     progress.evaluated(train_loss, val_loss, is_best=is_best)
                 if processes.any(stopping()) and end < config.steps:
-                    standing.loss_sum = processes.mean(standing.loss_sum)  # what every process resumes from
-                    run.save_state()
+                    run.save()
                     progress.stopped()
-                    raise KeyboardInterrupt
+                    raise Stopped(end)
     val_loss = standing.metrics[-1]["val_loss"]
     return Result(standing.step, val_loss, standing.best_val_loss, standing.seconds, processes.is_first)
 
 
-def check_finite(loss: float, config: TrainConfig, step: int) -> None:
-    """InputError if training has diverged; called before anything is saved."""
-    if not math.isfinite(loss):
-        raise InputError(
-            f"the loss is no longer finite at step {step}; try a lower --optimizer.lr "
-            f"(what {config.out} holds is from before)"
-        )
+def check_finite(losses: list[float], step: int, run: Run) -> None:
+    """InputError if training has diverged in the steps that follow `step`; called before anything is saved."""
+    for at, loss in enumerate(losses, step + 1):
+        if not math.isfinite(loss):
+            saved = f"go on from step {run.saved_at:,}, the last saved, with --resume --allow-changes"
+            raise InputError(
+                f"the loss is no longer finite at step {at:,}; {saved if run.saved_at else 'begin again'} "
+                "and a lower --optimizer.lr, a lower --optimizer.clip or --precision float32"
+            )
 
 
-def next_pause(step: int, config: TrainConfig) -> int:
-    """The step after `step` at which to look up: to show progress, evaluate, or end."""
-    return min((step // LOG_EVERY + 1) * LOG_EVERY, (step // config.eval_every + 1) * config.eval_every, config.steps)
+def dropout_seed(seed: int, step: int, rank: int) -> int:
+    """What seeds the random draws of a step on one process: a function of these alone, as the order of the data is."""
+    return int(np.random.SeedSequence([seed, step], spawn_key=(1 + rank,)).generate_state(1, np.uint64)[0] >> 1)
+
+
+def next_pause(step: int, config: TrainConfig, stride: int = LOG_EVERY) -> int:
+    """The step after `step` at which to look up: to show progress every `stride` steps, to evaluate, or to end."""
+    return min((step // stride + 1) * stride, (step // config.eval_every + 1) * config.eval_every, config.steps)
+
+
+def steps_within(seconds: float, each: float) -> int:
+    """How many steps that take `each` seconds fit into `seconds`, from 1 to LOG_EVERY."""
+    return max(1, min(LOG_EVERY, int(seconds / max(each, 1e-9))))

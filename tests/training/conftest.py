@@ -1,0 +1,78 @@
+"""What the tests of training share: a small text to train on, the debug preset, and how runs are looked at."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.tokenizers.characters import CharacterTokenizer
+from waveletgpt.training.config import PRESETS, TrainConfig
+from waveletgpt.training.data import DatasetInfo, write_dataset
+from waveletgpt.training.trainer import train
+
+BOTTLES = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer.\n" for i in range(200))
+
+
+@pytest.fixture(scope="session")
+def bottles() -> str:
+    """A text that is easy to learn."""
+    return BOTTLES
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That text, prepared."""
+    directory = tmp_path_factory.mktemp("data") / "bottles"
+    tokenizer = CharacterTokenizer.from_text(BOTTLES)
+    parts = {"train": BOTTLES[:8000], "val": BOTTLES[8000:9000], "test": BOTTLES[9000:]}
+    info = DatasetInfo("text", tokenizer.to_dict(), tokenizer.vocab_size, "bits per character", "bottles", "CC0")
+    write_dataset(directory, info, {split: [tokenizer.encode(text)] for split, text in parts.items()})
+    return directory
+
+
+@pytest.fixture
+def debug(data: Path) -> Callable[..., TrainConfig]:
+    """`debug(out, **changes)`: the debug preset on one thread of the CPU, in float32, without samples and curves."""
+
+    def config(out: Path, **changes: Any) -> TrainConfig:
+        plain = {"device": "cpu", "threads": 1, "precision": "float32", "sample_tokens": 0, "tensorboard": False}
+        return PRESETS["debug"](**{"data": data, "out": out, **plain, **changes})
+
+    return config
+
+
+@pytest.fixture(scope="session")
+def metrics() -> Callable[[Path], list[tuple[float, ...]]]:
+    """`metrics(run)`: step, tokens, training and validation loss of each evaluation."""
+
+    def read(run: Path) -> list[tuple[float, ...]]:
+        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        return [tuple(value for name, value in line.items() if name != "seconds") for line in lines]
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def refused() -> Callable[..., str]:
+    """`refused(config)`: the one line with which training refuses settings."""
+
+    def message(settings: TrainConfig, **options: Any) -> str:
+        with pytest.raises(InputError) as refusal:
+            train(settings, **options)
+        assert len(str(refusal.value).splitlines()) == 1
+        return str(refusal.value)
+
+    return message
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """`contents(directory)`: every file in it, hidden ones too."""
+
+    def read(directory: Path) -> dict[str, bytes]:
+        return {f"{path.relative_to(directory)}": path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+    return read

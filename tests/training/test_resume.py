@@ -1,0 +1,274 @@
+"""A run that was stopped, and then resumed, is the run that was not."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from waveletgpt.models.checkpoint import load_checkpoint
+from waveletgpt.models.mixers import MIXERS
+from waveletgpt.tokenizers.registry import tokenizer_from_dict
+from waveletgpt.training import trainer
+from waveletgpt.training.command import command_to_resume
+from waveletgpt.training.config import OptimizerConfig, TrainConfig
+from waveletgpt.training.data import DatasetInfo, write_dataset
+from waveletgpt.training.stopping import BOUNCE, Stopped, stop_requested
+from waveletgpt.training.trainer import train
+
+ROOT = Path(__file__).parents[2]
+Debug = Callable[..., TrainConfig]
+Metrics = Callable[[Path], list[tuple[float, ...]]]
+Refused = Callable[..., str]
+Contents = Callable[[Path], dict[str, bytes]]
+
+
+def stopped_after(looks: int) -> Callable[[], Any]:
+    """A stand-in for `stop_requested` that is asked to stop at the trainer's `looks`-th look."""
+
+    @contextmanager
+    def stop_requested() -> Iterator[Callable[[], bool]]:
+        left = iter([False] * (looks - 1))
+        yield lambda: next(left, True)
+
+    return stop_requested
+
+
+@pytest.mark.parametrize("looks", [(1,), (2,), (3,), (4,), (2, 2)])
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str, looks: tuple[int, ...]
+) -> None:
+    """Stopped at steps 1, 10 and 20, between evaluations, at 15, with one, or twice; with dropout; bit for bit."""
+    settings = debug(tmp_path / "whole", steps=30, eval_every=15)
+    settings = replace(settings, model=replace(settings.model, dropout=0.1, mixer=mixer))
+    train(settings)
+    parts = replace(settings, out=tmp_path / "parts")
+    for count in looks:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+            patch.setattr(trainer, "stop_requested", stopped_after(count))
+            train(parts)
+        parts = replace(parts, resume=True)
+    train(parts)
+    for name in ("last/model.safetensors", "best/model.safetensors"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    whole, resumed = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+
+
+class FailedError(Exception):
+    """The machine went down."""
+
+
+def test_a_run_that_failed_goes_on_from_its_last_evaluation(
+    debug: Debug, tmp_path: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(debug(tmp_path / "whole"))
+    computed = trainer.token_loss
+    calls = iter(range(13))
+
+    def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+        if next(calls, None) is None:
+            raise FailedError
+        return computed(logits, targets)
+
+    with monkeypatch.context() as patch, pytest.raises(FailedError):
+        patch.setattr(trainer, "token_loss", token_loss)
+        train(debug(tmp_path / "parts"))
+    assert load_checkpoint(tmp_path / "parts" / "last").info.steps == 10
+    train(debug(tmp_path / "parts", resume=True))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    weights = [(tmp_path / name / "last" / "model.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_stops_and_says_how_to_go_on(
+    debug: Debug, data: Path, tmp_path: Path, metrics: Metrics, number: signal.Signals
+) -> None:
+    """A real one, sent to a real command; the command that it then tells of ends as if nothing had been."""
+    flags = ["--preset", "debug", "--data", f"{data}", "--device", "cpu", "--threads", "1", "--sample-tokens", "0"]
+    flags += ["--steps", "200", "--eval-every", "40", "--out"]
+    command = [sys.executable, f"{ROOT / 'training' / 'train_text.py'}", *flags]
+    parts = tmp_path / "the parts"
+    process = subprocess.Popen([*command, f"{parts}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (parts / "metrics.jsonl").exists() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    process.send_signal(number)  # as launchers do, which pass on what the terminal has sent
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "error: interrupted\n"
+    told = out.partition("To go on:\n")[2].strip()
+    assert told.endswith(" --resume") and "'" in told  # as a shell needs it
+    done = subprocess.run(told, shell=True, capture_output=True, text=True, check=True)
+    assert "Going on from step" in done.stdout
+    train(debug(tmp_path / "whole", steps=200, eval_every=40, precision="auto"))
+    assert metrics(parts) == metrics(tmp_path / "whole")
+    weights = [(run / "last" / "model.safetensors").read_bytes() for run in (tmp_path / "whole", parts)]
+    assert weights[0] == weights[1]
+
+
+def test_asked_again_a_process_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("waveletgpt.training.stopping.time.monotonic", lambda: now)
+    with stop_requested() as stopping:
+        assert not stopping()
+        signal.raise_signal(signal.SIGINT)
+        assert stopping()
+        now = BOUNCE / 2
+        signal.raise_signal(signal.SIGINT)  # still the first
+        now = 2 * BOUNCE
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_command_to_go_on_is_the_one_that_was_given() -> None:
+    given = ["python", "training/train_text.py", "--out", "my runs/a"]
+    assert command_to_resume(given, {}) == "python training/train_text.py --out 'my runs/a' --resume"
+    assert command_to_resume([*given, "--resume"], {}) == "python training/train_text.py --out 'my runs/a' --resume"
+    worker = ["/usr/bin/python3", "-u", *given[1:]]
+    one_machine = {"LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1"}
+    told = "torchrun --nproc_per_node 2 training/train_text.py --out 'my runs/a' --resume"
+    assert command_to_resume(worker, one_machine) == told
+    several = command_to_resume(worker, {**one_machine, "GROUP_WORLD_SIZE": "3"})
+    assert several == f"{told}  (with torchrun's other options, on each machine)"
+
+
+def test_a_finished_run_is_not_trained_again(
+    debug: Debug, tmp_path: Path, contents: Contents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(debug(tmp_path))
+    before = contents(tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    monkeypatch.setattr(trainer, "token_loss", None)
+    assert train(debug(tmp_path, resume=True)) == first
+    assert contents(tmp_path) == before
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == times
+
+
+def test_what_is_missing_beside_the_state_is_made_good(
+    debug: Debug, tmp_path: Path, metrics: Metrics, contents: Contents
+) -> None:
+    train(debug(tmp_path, sample_tokens=8))
+    before = contents(tmp_path)
+    (tmp_path / "best" / "config.json").unlink()
+    (tmp_path / "best" / "metrics.jsonl").write_text("something else")
+    (tmp_path / "metrics.jsonl").write_text((tmp_path / "metrics.jsonl").read_text() + '{"step": 30}\n')  # ahead
+    (tmp_path / "samples" / "step-000020.txt").unlink()
+    left = tmp_path / ".partial-abc" / "new"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_text("half")
+    train(debug(tmp_path, sample_tokens=8, resume=True))
+    assert contents(tmp_path) == before
+    (tmp_path / "metrics.jsonl").write_text("")  # behind
+    train(debug(tmp_path, sample_tokens=8, resume=True))
+    assert contents(tmp_path) == before
+
+
+def test_a_run_cut_off_before_its_first_save_begins_anew(debug: Debug, tmp_path: Path, metrics: Metrics) -> None:
+    train(debug(tmp_path / "whole"))
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "run.json").write_bytes((tmp_path / "whole" / "run.json").read_bytes())
+    train(debug(tmp_path / "parts", resume=True))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(
+    debug: Debug, tmp_path: Path, refused: Refused, contents: Contents
+) -> None:
+    assert "leave --resume out" in refused(debug(tmp_path / "run", resume=True))
+    assert not (tmp_path / "run").exists()
+    train(debug(tmp_path / "run"))
+    before = contents(tmp_path)
+    assert "add --resume" in refused(debug(tmp_path / "run"))
+    other = debug(tmp_path / "run", resume=True, steps=40, seed=1)
+    message = refused(replace(other, optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2)))
+    assert "(optimizer.lr, steps, seed)" in message
+    assert "resume with --optimizer.lr 0.01 --steps 20 --seed 0" in message
+    wider = replace(other, model=replace(other.model, n_hidden=64), steps=20, seed=0, allow_changes=True)
+    assert "(model.n_hidden)" in refused(wider)
+    assert contents(tmp_path) == before
+
+
+def test_a_run_goes_on_with_other_settings_if_that_is_meant(
+    debug: Debug, tmp_path: Path, refused: Refused, metrics: Metrics
+) -> None:
+    train(debug(tmp_path))
+    more = debug(tmp_path, steps=30, batch_size=4, resume=True)
+    assert "(batch_size, steps)" in refused(more)
+    train(replace(more, allow_changes=True))
+    assert [line[:2] for line in metrics(tmp_path)] == [(10, 5120), (20, 10240), (30, 10240 + 10 * 4 * 64)]
+    assert load_checkpoint(tmp_path / "last").info.tokens == 10240 + 10 * 4 * 64
+    changes = json.loads((tmp_path / "run.json").read_text())["changes"]
+    assert changes == [{"step": 20, "before": {"batch_size": 8, "steps": 20}}]
+    train(replace(more))  # from now on these are its settings
+    fewer = replace(more, steps=20, allow_changes=True)
+    assert "--steps is 20, and" in refused(fewer)
+
+
+def test_a_run_is_not_resumed_on_other_data(
+    data: Path, debug: Debug, tmp_path: Path, refused: Refused, bottles: str
+) -> None:
+    train(debug(tmp_path / "run"))
+    content = json.loads((data / "dataset.json").read_text())
+    info = DatasetInfo(**{name: value for name, value in content.items() if name != "format_version"})
+    ids = tokenizer_from_dict(info.tokenizer).encode(bottles[::-1])
+    write_dataset(tmp_path / "other", info, {"train": [ids[:9000]], "val": [ids[:900]], "test": [ids[:900]]})
+    other = debug(tmp_path / "run", data=tmp_path / "other", resume=True)
+    assert "was begun on other data" in refused(other)
+    assert "was begun on other data" in refused(replace(other, allow_changes=True))
+
+
+@pytest.mark.parametrize("length", [0, 100, 5000])
+def test_a_damaged_state_is_refused(debug: Debug, tmp_path: Path, refused: Refused, length: int) -> None:
+    train(debug(tmp_path))
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:length])
+    assert "state.safetensors cannot be resumed from" in refused(debug(tmp_path, resume=True))
+
+
+def test_a_state_of_another_model_is_refused(debug: Debug, tmp_path: Path, refused: Refused) -> None:
+    train(debug(tmp_path))
+    path = tmp_path / "state.safetensors"
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    tensors["optimizer.exp_avg.norm.weight"] = torch.zeros(3)
+    save_file(tensors, path, metadata)
+    assert "does not hold optimizer.exp_avg.norm.weight of this model" in refused(debug(tmp_path, resume=True))
+
+
+def test_a_state_with_what_is_no_longer_needed_is_read(debug: Debug, tmp_path: Path, metrics: Metrics) -> None:
+    """One that also holds random states, and tells of fewer settings."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(trainer, "stop_requested", stopped_after(2))
+        train(debug(tmp_path / "parts"))
+    path = tmp_path / "parts" / "state.safetensors"
+    with safe_open(path, framework="pt") as file:
+        facts = json.loads(file.metadata()["facts"])
+    for setting in ("tensorboard", "accumulate", "allow_changes", "augment", "sample_tokens", "shard"):
+        del facts["config"][setting]
+    facts["config"]["precision"] = "auto"
+    del facts["standing"]["changes"]
+    tensors = {**load_file(path), "random.cpu": torch.get_rng_state()}
+    save_file(tensors, path, {"facts": json.dumps(facts)})
+    train(debug(tmp_path / "parts", resume=True))
+    train(debug(tmp_path / "whole"))
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
