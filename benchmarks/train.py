@@ -1,93 +1,340 @@
-"""Training speed of the mixers at the paper's shape, step by step in turn, on the same random batches.
+"""Training speed at the paper's shape, side by side on the same batches.
 
-Prints a table, then one JSON object: tokens per second (median over steps) and each mixer's step time over that of
-`none` (median of the ratios of steps run next to each other).
+Contenders: our models by mixer (none, haar, learnable), Hugging Face transformers' GPT-2 of the same shape and torch's
+own nn.TransformerEncoder, the latter two in a plain loop. Every round times one step of each, so that what disturbs
+the machine disturbs all alike; ratios are over the step of `none` in the same round. Prints a table, then one JSON
+object with all step times. transformers' row is left out where it is not installed.
 """
 
 import json
+import subprocess
+import sys
 import time
-from dataclasses import dataclass
-from statistics import median
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any, Literal
 
 import torch
-import tyro
+from rich import box
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor, nn
 
-from waveletgpt.common.errors import run_command
+from waveletgpt.common.command_line import parse
+from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import MIXERS
 from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import make_optimizer
-from waveletgpt.training.processes import pick_autocast, pick_device
+from waveletgpt.training.processes import pick_autocast, pick_device, pick_precision
+
+BASELINE = "none"
+WARM_UP = 2
+"""Steps of each contender before the clock runs: they allocate, and compile if asked to."""
+MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
+PEAK_MEMORY = "peak-memory"
+"""First argument of the child process that measures one contender's memory; its settings come on standard input."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Training speed of the mixers at the paper's shape."""
+    """Training speed at the paper's shape, side by side on the same batches."""
 
+    contenders: tuple[str, ...] = ("none", "haar", "learnable", "transformers", "torch")
+    """What to time; `none`, the baseline of the ratios, must be among them."""
+    model: GPTConfig = field(default_factory=GPTConfig)
+    """The shape of all contenders; the mixer is decided by --contenders."""
     batch_size: int = 4
-    steps: int = 9
+    steps: int = 15
+    """Rounds, after two that do not count."""
+    device: str = "auto"
+    """auto (an accelerator where there is one), cpu, cuda, ..."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """auto is what the trainer would choose for the device."""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch."""
-    device: str = "auto"
     compile: bool = False
-    """Compile the models with torch.compile."""
+    """Compile all contenders with torch.compile."""
+    memory: bool = True
+    """Measure peak memory too, each contender in a process of its own."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.contenders if name not in {*MIXERS, *OTHERS}]
+        if unknown:
+            raise InputError(f"--contenders holds {', '.join(unknown)}; known are {', '.join([*MIXERS, *OTHERS])}")
+        if BASELINE not in self.contenders:
+            raise InputError(f"--contenders must hold {BASELINE}, which the others are compared with")
+        if len(set(self.contenders)) < len(self.contenders):
+            raise InputError("--contenders names one twice; name each once")
+        for name, least in (("batch_size", 1), ("steps", 2), ("threads", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {least} or more")
+
+
+class TransformersGPT2(nn.Module):
+    """Hugging Face transformers' GPT-2: learned positions, head tied to the embedding."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        import_module("waveletgpt.tokenizers.pure_torchaudio")  # transformers imports torchaudio, which may need it
+        transformers = import_module("transformers")
+        theirs = transformers.GPT2Config(
+            vocab_size=config.vocab_size,
+            n_positions=config.block_size,
+            n_embd=config.n_embd,
+            n_layer=config.n_layer,
+            n_head=config.n_head,
+            n_inner=config.n_hidden,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            use_cache=False,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        self.gpt2 = transformers.AutoModelForCausalLM.from_config(theirs, attn_implementation="sdpa")
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Ids (B, T) to logits (B, T, V)."""
+        logits: Tensor = self.gpt2(tokens).logits
+        return logits
+
+
+class TorchEncoder(nn.Module):
+    """torch's nn.TransformerEncoder under a causal mask, with learned positions."""
+
+    mask: Tensor
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        E, T = config.n_embd, config.block_size
+        layer = nn.TransformerEncoderLayer(
+            E, config.n_head, config.n_hidden, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.embedding, self.positions = nn.Embedding(config.vocab_size, E), nn.Embedding(T, E)
+        self.encoder = nn.TransformerEncoder(layer, config.n_layer, nn.LayerNorm(E), enable_nested_tensor=False)
+        self.head = nn.Linear(E, config.vocab_size, bias=False)
+        self.register_buffer("mask", nn.Transformer.generate_square_subsequent_mask(T), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Ids (B, T) to logits (B, T, V)."""
+        x = self.embedding(tokens) + self.positions.weight[: tokens.shape[1]]
+        logits: Tensor = self.head(self.encoder(x, mask=self.mask, is_causal=True))
+        return logits
+
+
+OTHERS: dict[str, Callable[[GPTConfig], nn.Module]] = {"transformers": TransformersGPT2, "torch": TorchEncoder}
+"""Builders of what we are compared with."""
+
+
+class Contender:
+    """A model that takes training steps: ours with the trainer's optimizer, others with torch's plain AdamW."""
+
+    def __init__(self, name: str, config: Config, device: torch.device) -> None:
+        torch.manual_seed(config.seed)
+        ours = name in MIXERS
+        self.settings = OptimizerConfig()
+        self.autocast, self.device = pick_autocast(config.precision, device), device
+        self.model = (GPT(replace(config.model, mixer=name)) if ours else OTHERS[name](config.model)).to(device)
+        self.optimizer = (
+            make_optimizer(self.model, self.settings)
+            if ours
+            else torch.optim.AdamW(self.model.parameters(), lr=self.settings.lr, betas=self.settings.betas)
+        )
+        if config.compile:
+            self.model.compile()
+
+    def step(self, tokens: Tensor) -> float:
+        """Learn from `tokens` (B, T + 1); returns the seconds until the device has done so."""
+        synchronize(self.device)
+        started = time.perf_counter()
+        with self.autocast():
+            loss = token_loss(self.model(tokens[:, :-1]), tokens[:, 1:])
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        synchronize(self.device)
+        return time.perf_counter() - started
 
 
 def measure(config: Config) -> dict[str, Any]:
-    """Tokens per second and step-time ratio to `none` of every mixer."""
-    device = pick_device(config.device)
-    autocast = pick_autocast("auto", device)
-    models = {mixer: GPT(GPTConfig(mixer=mixer)).to(device) for mixer in MIXERS}
-    optimizers = {mixer: make_optimizer(model, OptimizerConfig()) for mixer, model in models.items()}
-    for model in models.values() if config.compile else ():
-        model.compile()
-    shape = config.batch_size, models["none"].config.block_size
-    seconds: dict[str, list[float]] = {mixer: [] for mixer in MIXERS}
-    for step in range(config.steps + 1):
-        tokens = torch.randint(256, (shape[0], shape[1] + 1), device=device)
-        for mixer, model in models.items():
-            started = time.perf_counter()
-            with autocast():
-                loss = token_loss(model(tokens[:, :-1]), tokens[:, 1:])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizers[mixer].step()
-            optimizers[mixer].zero_grad(set_to_none=True)
-            float(loss.detach())  # waits for the device
-            if step:  # the first step allocates
-                seconds[mixer].append(time.perf_counter() - started)
+    """The whole report, JSON-able: settings, and by contender step times, ratios to `none` and peak memory."""
+    device = set_up(config)
+    left_out = {}
+    if "transformers" in config.contenders and find_spec("transformers") is None:
+        left_out["transformers"] = "not installed; pip install transformers adds its row"
+    names = [name for name in config.contenders if name not in left_out]
+    peaks = {name: peak_memory(name, config) for name in names} if config.memory else {}
+
+    contenders = {name: Contender(name, config, device) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(-WARM_UP, config.steps):
+        tokens = batch(config, number + WARM_UP).to(device)
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:  # each has every place in a round, and so every neighbour's caches
+            elapsed = contenders[name].step(tokens)
+            if number >= 0:
+                seconds[name].append(elapsed)
+
+    matrix_rate = matrix_flops(config, device)
+    n_tokens = config.batch_size * config.model.block_size
+    flops = n_tokens * GPT(replace(config.model, mixer=BASELINE)).flops_per_token()
     return {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": pick_precision(config.precision, device),
         "threads": torch.get_num_threads(),
-        "batch": shape[0],
-        "block_size": shape[1],
-        "steps": config.steps,
         "compiled": config.compile,
-        "mixers": {
-            mixer: {
-                "tokens_per_second": round(shape[0] * shape[1] / median(times)),
-                "ratio": round(median(a / b for a, b in zip(times, seconds["none"], strict=True)), 3),
+        "torch": torch.__version__,
+        "shape": asdict(config.model),
+        "batch_size": config.batch_size,
+        "steps": config.steps,
+        "matrix_flops_per_second": round(matrix_rate),
+        "left_out": left_out,
+        "contenders": {
+            name: {
+                "parameters": sum(p.numel() for p in contenders[name].model.parameters()),
+                "tokens_per_second": n_tokens / median(times),
+                "step_time_over_none": spread([a / b for a, b in zip(times, seconds[BASELINE], strict=True)]),
+                "matrix_fraction": flops / median(times) / matrix_rate,
+                "memory": peaks.get(name),
+                "step_seconds": times,
             }
-            for mixer, times in seconds.items()
+            for name, times in seconds.items()
         },
     }
 
 
-def main() -> None:
-    """Measure and print."""
-    config = tyro.cli(Config, description=__doc__)
+def set_up(config: Config) -> torch.device:
+    """Set what holds for the whole process, as the trainer does; returns the device."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    report = measure(config)
-    table = Table(title="Training: 10 blocks, 128 coordinates, T = 512")
-    for column in ("mixer", "tokens/s", "step time over none"):
-        table.add_column(column)
-    for mixer, figures in report["mixers"].items():
-        table.add_row(mixer, f"{figures['tokens_per_second']:,}", f"{figures['ratio']:.3f}")
-    Console().print(table)
+    torch.set_float32_matmul_precision("high")
+    return pick_device(config.device)
+
+
+def batch(config: Config, number: int) -> Tensor:
+    """The ids (B, T + 1) that every contender learns from in a round."""
+    generator = torch.Generator().manual_seed(config.seed + number)
+    shape = config.batch_size, config.model.block_size + 1
+    return torch.randint(config.model.vocab_size, shape, generator=generator)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and quartiles."""
+    low, _, high = quantiles(values, n=4, method="inclusive")
+    return {"median": median(values), "low": low, "high": high}
+
+
+def matrix_flops(config: Config, device: torch.device, repetitions: int = 5) -> float:
+    """Operations a second of one large square matrix product in the precision of the run: what can be achieved."""
+    size = MATRIX_SIZE.get(device.type, MATRIX_SIZE["cpu"])
+    dtype = getattr(torch, pick_precision(config.precision, device))
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    seconds = []
+    for _ in range(repetitions):
+        synchronize(device)
+        started = time.perf_counter()
+        torch.mm(a, b)
+        synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return float(2 * size**3 / median(seconds[1:]))
+
+
+def peak_memory(name: str, config: Config) -> dict[str, int]:
+    """Bytes that training takes at most, by a process of its own, and those of the libraries that it has loaded."""
+    child = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve()), PEAK_MEMORY, name],
+        input=json.dumps(asdict(config)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or ["no message"])[-1]
+        raise InputError(f"the memory of {name} could not be measured ({last}); --no-memory leaves it out")
+    figures: dict[str, int] = json.loads(child.stdout.splitlines()[-1])
+    return figures
+
+
+def report_peak_memory(name: str, config: Config) -> None:
+    """What the child of `peak_memory` does: take two steps and print the figures."""
+    device = set_up(config)
+    smallest = replace(config.model, n_layer=2, n_embd=2 * config.model.n_head, n_hidden=1, block_size=2, n_levels=1)
+    Contender(name, replace(config, model=smallest, compile=False), device).step(torch.zeros(1, 3).long().to(device))
+    libraries = 0 if device.type == "cuda" else resident("VmRSS")  # all that a step needs is loaded
+    contender = Contender(name, config, device)
+    for number in range(WARM_UP):
+        contender.step(batch(config, number).to(device))
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident("VmHWM")
+    print(json.dumps({"peak_bytes": peak, "libraries_bytes": libraries}))
+
+
+def resident(entry: str) -> int:
+    """Bytes of main memory that this process takes up: VmRSS now, VmHWM at most.
+
+    From Linux itself: getrusage's maximum also counts the process that this one was started from.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+    except OSError:
+        raise InputError("peak memory is read from /proc, which is not here; give --no-memory") from None
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(f"{entry}:"))
+
+
+def table(report: dict[str, Any]) -> Table:
+    """The report for reading."""
+    shape = report["shape"]
+    view = Table(
+        title=f"Training: {shape['n_layer']} blocks, {shape['n_embd']} coordinates, T = {shape['block_size']}, "
+        f"batch {report['batch_size']}, {report['precision']} on {report['device']}",
+        caption="step: time over that of none, median and quartiles; matrix: of the rate of large matrix products;\n"
+        "peak: memory of the process; training: of it, not taken by libraries",
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
+    for column in ("", "tokens/s", "step", "quartiles", "matrix", "peak MB", "training"):
+        view.add_column(column, justify="right" if column else "left", no_wrap=True)
+    for name, figures in report["contenders"].items():
+        ratio, memory = figures["step_time_over_none"], figures["memory"]
+        peaks = ("-", "-")
+        if memory:
+            training = memory["peak_bytes"] - memory["libraries_bytes"]
+            peaks = (f"{memory['peak_bytes'] / 1e6:,.0f}", f"{training / 1e6:,.0f}")
+        view.add_row(
+            name,
+            f"{figures['tokens_per_second']:,.0f}",
+            f"{ratio['median']:.3f}",
+            f"{ratio['low']:.3f}-{ratio['high']:.3f}",
+            f"{figures['matrix_fraction']:.1%}",
+            *peaks,
+        )
+    return view
+
+
+def main() -> None:
+    """Measure and print."""
+    if sys.argv[1:2] == [PEAK_MEMORY]:
+        settings = json.load(sys.stdin)
+        settings |= {"model": GPTConfig(**settings["model"]), "contenders": tuple(settings["contenders"])}
+        report_peak_memory(sys.argv[2], Config(**settings))
+        return
+    report = measure(parse(Config, description=__doc__))
+    for name, why in report["left_out"].items():
+        print(f"{name} is left out: {why}", file=sys.stderr)
+    Console().print(table(report))
     print(json.dumps(report))
 
 
