@@ -142,9 +142,8 @@ def huggingface(config: GPTConfig, device: torch.device) -> Turn | None:
         n_layer=config.n_layer,
         n_head=config.n_head,
         n_inner=config.n_hidden,
-        bos_token_id=0,
+        bos_token_id=None,
         eos_token_id=None,
-        pad_token_id=0,
     )
     model = GPT2LMHeadModel(shape).to(device).eval()
 
