@@ -139,3 +139,21 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
 
 def test_there_is_a_core() -> None:
     assert available_cores() >= 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is held by signal masks")
+def test_no_worker_hears_ctrl_c_not_even_the_first(tmp_path: Path) -> None:
+    """multiprocessing starts a process of its own before the first one, and lets Ctrl-C in when it has."""
+    held = "(__import__('time').sleep(0.2), 2 in __import__('signal').pthread_sigmask(0, []))[1]"
+    code = f"""
+from waveletgpt.training.workers import Workers
+
+if __name__ == "__main__":
+    with Workers(2) as workers:
+        print(*(held for _, held in workers.spread(eval, [{held!r}] * 6)))
+"""
+    (tmp_path / "parent.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "parent.py"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["True"] * 6

@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Self, TypeVar
 
@@ -105,6 +106,7 @@ class _Worker:
         self.task: Any = None
         self.connection, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
+        resource_tracker.ensure_running()  # else `start` does so, and lets Ctrl-C in
         with _ctrl_c_held():
             self.process.start()
         theirs.close()
