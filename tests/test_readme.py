@@ -82,3 +82,11 @@ def test_the_commands_run(tmp_path: Path) -> None:
         "train_music",
     } <= set(ran)
     assert {"evaluate", "generate"} <= set(ran)
+
+
+def test_generation_in_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (code,) = (block for block in blocks if "generate(" in block)
+    exec(code, {})
+    assert len(capsys.readouterr().out) > 200
