@@ -21,11 +21,20 @@ NONE, HAAR, LEARNABLE = 0, 1, 2
 
 
 def _compiled(**options: Any) -> Callable[[F], F]:
-    """Compile a function of arrays. Sums may be reordered, so that vectors can take them; infinities and NaN keep
-    their meaning.
+    """Compile a function of arrays, and keep the result on disk where there is a place for it.
+
+    Sums may be reordered, so that vectors can take them; infinities and NaN keep their meaning.
     """
     allowed = {"contract", "reassoc", "nsz", "arcp"}
-    compiled: Callable[[F], F] = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath=allowed, **options)
+    options |= {"nogil": True, "error_model": "numpy", "fastmath": allowed}
+
+    def compiled(function: F) -> F:
+        try:
+            kept: F = numba.njit(cache=True, **options)(function)
+        except RuntimeError:  # neither this folder nor the user's can be written to
+            kept = numba.njit(**options)(function)
+        return kept
+
     return compiled
 
 

@@ -1,5 +1,6 @@
 """The compiled engine: its loops against PyTorch's own operations, which models it takes, and what it leaves alone."""
 
+import subprocess
 import sys
 import threading
 import time
@@ -254,3 +255,19 @@ def test_threads_decode_side_by_side() -> None:
     for thread in threads:
         thread.join()
     assert [together[seed] for seed in range(3)] == alone
+
+
+def test_it_compiles_where_nothing_can_be_kept() -> None:
+    code = """
+import torch
+from numba.core.caching import CacheImpl
+CacheImpl._locator_classes = []  # as where neither the program's folder nor the user's is writable
+from waveletgpt.models import kernels
+from waveletgpt.models.generation import generate
+from waveletgpt.models.gpt import GPT, GPTConfig
+model = GPT(GPTConfig(vocab_size=5, block_size=4, n_layer=2, n_head=1, n_embd=4, n_hidden=4, n_levels=1)).eval()
+print(len(list(generate(model, torch.zeros(1, 1), 6, engine="fused"))), kernels.read.stats.cache_path)
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["6", "None"]
