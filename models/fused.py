@@ -6,7 +6,7 @@ user's machine, by LLVM from numba's wheel (no compiler needed), once: the resul
 of the paper's shape stay in the processor's cache from one token to the next, and the GIL is released.
 
 Shapes: B streams, P new positions of each, R = B P rows, E embedding, H heads, D = E / H, L blocks, T context,
-V vocabulary, C = E / 2 coordinates with a window, S the sum of the windows' lengths.
+V vocabulary, C coordinates with a window, S the sum of the windows' lengths.
 """
 
 from typing import Any, cast
@@ -15,23 +15,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
+from waveletgpt.models.filters import CausalFilter
 from waveletgpt.models.gpt import GPT, Block
-from waveletgpt.models.kernels import HAAR, LEARNABLE, NONE, Array, read
+from waveletgpt.models.kernels import FILTER, HAAR, NONE, Array, read
 from waveletgpt.models.wavelet import CausalWavelet
 
-MIXER_NUMBERS = {"none": NONE, "haar": HAAR, "learnable": LEARNABLE}
 ROWS_AT_ONCE = 2048
 """Most rows that are read in one call, which bounds the memory for what lies between the layers."""
 
 
 def supports(model: GPT) -> bool:
-    """Whether a model can be decoded here: float32 on a CPU, with wavelets or nothing between its blocks."""
+    """Whether a model can be decoded here: float32 on a CPU, with filters or nothing between its blocks."""
     weights = list(model.parameters())
     return (
         all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
-        and model.config.mixer in MIXER_NUMBERS
-        and all(isinstance(mixer, CausalWavelet) for mixer in model.mixers)
+        and all(isinstance(mixer, CausalFilter) and not mixer.on_output for mixer in model.mixers)
+        and len({mixer.width for mixer in model.mixers}) <= 1
         and not (model.training and model.config.dropout)
     )
 
@@ -42,7 +43,7 @@ class FusedDecoder:
     def __init__(self, model: GPT) -> None:
         c = model.config
         blocks = [cast("Block", block) for block in model.blocks]
-        wavelet = CausalWavelet(c.n_embd, "haar", c.n_levels)
+        mixers = [cast("CausalFilter", mixer) for mixer in model.mixers]
         none = torch.zeros(0, c.n_embd)
 
         def stacked(name: str) -> Tensor:
@@ -50,11 +51,12 @@ class FusedDecoder:
             weights = torch.stack([block.get_parameter(name) for block in blocks])
             return weights.mT if weights.ndim == 3 else weights
 
-        self.config, self.mixer = c, MIXER_NUMBERS[c.mixer]
+        self.config, self.mixer = c, _how(mixers)
         cos, sin = model.rotation if c.positions == "rope" else (none, none)
-        self.windows = 2**wavelet.levels
-        mixers = [cast("CausalWavelet", mixer) for mixer in model.mixers] if self.mixer == LEARNABLE else []
-        kernels = [self._twice_backwards(mixer.kernels) for mixer in mixers] or [torch.zeros(0)]
+        # One length a coordinate for all layers, as long as any of them needs.
+        self.windows = torch.tensor([mixer.lengths for mixer in mixers if self.mixer != NONE] or [[]]).long().amax(0)
+        filters = mixers if self.mixer == FILTER else []
+        kernels = [self._twice_backwards(mixer.kernel_matrix()) for mixer in filters] or [torch.zeros(0)]
         self.model = tuple(
             w.detach().clone(memory_format=torch.contiguous_format).numpy()
             for w in (
@@ -125,6 +127,17 @@ class FusedDecoder:
         return np.zeros(cache, np.float32), np.zeros(cache, np.float32), rings, totals
 
     def _twice_backwards(self, kernels: Tensor) -> Tensor:
-        """The kernels (S,) of a layer as `kernels.learnable` wants them, (2 S,)."""
-        backwards = [kernel.flip(0).roll(1) for kernel in torch.split(kernels, self.windows.tolist())]
+        """The kernels (C, W) of a layer as `kernels.convolve` wants them, (2 S,)."""
+        longest = int(self.windows.max())
+        kernels = F.pad(kernels, (0, longest - kernels.shape[1]))
+        backwards = [kernel[:n].flip(0).roll(1) for kernel, n in zip(kernels, self.windows.tolist(), strict=True)]
         return torch.cat([part.repeat(2) for part in backwards])
+
+
+def _how(mixers: list[CausalFilter]) -> int:
+    """Which of the kernels' ways of filtering a model's layers need."""
+    kinds = {mixer.kind if isinstance(mixer, CausalWavelet) else "filter" for mixer in mixers}
+    if kinds <= {"none"}:
+        return NONE
+    alike = all(mixer.lengths == mixers[0].lengths for mixer in mixers)
+    return HAAR if kinds == {"haar"} and alike else FILTER

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.attention import causal_attention
-from waveletgpt.models.mixers import MIXERS, Mixer
+from waveletgpt.models.mixers import MIXERS, Mixer, Site
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class GPTConfig:
     dropout: float = 0.0
     """Probability to drop, on embeddings, attention weights and both branches of a block."""
     mixer: str = "none"
-    """Layer between the blocks: none (the baseline), haar or learnable."""
+    """Layer between the blocks: none (the baseline), haar, learnable, or a control (`models.mixers`)."""
     n_levels: int = 9
     """Wavelet levels: windows of 2 to 2**n_levels positions."""
     positions: Literal["rope", "learned"] = "rope"
@@ -197,7 +197,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.mixers = nn.ModuleList(
-            MIXERS[config.mixer](config.n_embd, config.n_levels) for _ in range(config.n_layer - 1)
+            MIXERS[config.mixer](Site(config.n_embd, config.n_levels, i)) for i in range(config.n_layer - 1)
         )
         self.norm = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
@@ -226,9 +226,10 @@ class GPT(nn.Module):
             rotation = self.rotation[:, at]
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
-            x = block(x, rotation, state.caches[i] if state is not None else None, positions)
+            before, x = x, block(x, rotation, state.caches[i] if state is not None else None, positions)
             if i < len(self.mixers):
-                x = self.mixers[i](x, state.mixers[i] if state is not None else None)
+                mixer, memory = self.mixers[i], state.mixers[i] if state is not None else None
+                x = before + mixer(x - before, memory) if mixer.on_output else mixer(x, memory)
         if state is not None:
             state.time += T
             state.length += T

@@ -1,7 +1,7 @@
 """The loops of `models.fused`, compiled by numba.
 
 Shapes: R rows (positions of one or more streams), E embedding, H heads, D = E / H, L blocks, T context,
-V vocabulary, C = E / 2 coordinates with a window, S the sum of the windows' lengths.
+V vocabulary, C coordinates with a window, S the sum of the windows' lengths.
 """
 
 import math
@@ -16,7 +16,7 @@ Array = NDArray[np.float32]
 F = TypeVar("F", bound=Callable[..., Any])
 f32 = np.float32
 
-NONE, HAAR, LEARNABLE = 0, 1, 2
+NONE, HAAR, FILTER = 0, 1, 2
 """What sits between the blocks."""
 
 
@@ -192,8 +192,8 @@ def haar(x: Array, ring: Array, total: NDArray[np.float64], windows: NDArray[np.
 
 
 @_compiled()
-def learnable(x: Array, ring: Array, kernels: Array, windows: NDArray[np.int64], t: int) -> None:
-    """The weighted windows of input x (C,) at time t, in place; `ring` as for `_haar`.
+def convolve(x: Array, ring: Array, kernels: Array, windows: NDArray[np.int64], t: int) -> None:
+    """The weighted windows of input x (C,) at time t, in place; `ring` as for `haar`.
 
     `kernels` (2 S,) holds every coordinate's twice and backwards, so that wherever t is, a part of it lies as the
     inputs do: element i weighs the input of -i steps ago, modulo the window.
@@ -231,7 +231,7 @@ def read(  # noqa: PLR0917, numba is quickest with plain arrays
     B, P = tokens.shape
     L, _, H = keys.shape[:3]
     E = embedding.shape[1]
-    C = E // 2
+    C = len(windows)
     for r in range(B * P):
         x[r] = embedding[tokens[r // P, r % P]]
         if len(positions):
@@ -256,8 +256,8 @@ def read(  # noqa: PLR0917, numba is quickest with plain arrays
                 stream, now = first + r // P, t + r % P
                 if mixer == HAAR:
                     haar(x[r, E - C :], rings[block, stream], totals[block, stream], windows, now)
-                elif mixer == LEARNABLE:
-                    learnable(x[r, E - C :], rings[block, stream], kernels[block], windows, now)
+                elif mixer == FILTER:
+                    convolve(x[r, E - C :], rings[block, stream], kernels[block], windows, now)
     layer_norm(x, norm, bias, y)
     for b in range(B):
         x[b] = y[b * P + P - 1]

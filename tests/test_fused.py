@@ -16,12 +16,13 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models import decoding, fused, kernels
+from waveletgpt.models.controls import delays
 from waveletgpt.models.decoding import EagerDecoder, make_decoder, warm_up
 from waveletgpt.models.fused import FusedDecoder
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import MIXERS
-from waveletgpt.models.wavelet import CausalWavelet
+from waveletgpt.models.wavelet import KINDS, CausalWavelet
 
 f32 = np.float32
 TINY = GPTConfig(vocab_size=11, block_size=12, n_layer=3, n_head=2, n_embd=12, n_hidden=10, n_levels=3)
@@ -137,6 +138,8 @@ def test_long_readings_are_split(rows_at_once: int, monkeypatch: pytest.MonkeyPa
 class Unchanged(nn.Module):
     """A mixer that no engine but the eager one knows."""
 
+    on_output = False
+
     def forward(self, x: Tensor, state: None = None) -> Tensor:
         return x
 
@@ -146,11 +149,13 @@ class Unchanged(nn.Module):
 
 @pytest.fixture
 def other_mixers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MIXERS, "other", lambda n_embd, n_levels: Unchanged())
-    monkeypatch.setitem(MIXERS, "two levels", lambda n_embd, n_levels: CausalWavelet(n_embd, "haar", 2))
+    monkeypatch.setitem(MIXERS, "other", lambda at: Unchanged())
+    monkeypatch.setitem(MIXERS, "two levels", lambda at: CausalWavelet(at.n_embd, "haar", 2))
+    monkeypatch.setitem(MIXERS, "other widths", lambda at: delays([1] * (1 + at.block)))
+    monkeypatch.setitem(MIXERS, "other lengths", lambda at: delays([1 + at.block] * 3))
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", sorted(MIXERS.keys() - {"haar-output"}))
 @pytest.mark.parametrize("changes", [{}, {"positions": "learned"}, {"n_layer": 1}, {"dropout": 0.5}])
 def test_what_it_supports(mixer: str, changes: dict[str, Any]) -> None:
     model = gpt(mixer=mixer, **changes)
@@ -172,8 +177,8 @@ UNSUPPORTED: dict[str, Callable[[], GPT]] = {
     "another device": lambda: gpt().to("meta"),
     "dropout in training": lambda: gpt(dropout=0.5).train(),
     "another mixer": lambda: gpt(mixer="other"),
-    "another mixer, in none of its places": lambda: gpt(mixer="other", n_layer=1),
-    "a wavelet of another name": lambda: gpt(mixer="two levels"),
+    "a mixer on the blocks' outputs": lambda: gpt(mixer="haar-output"),
+    "layers that differ in width": lambda: gpt(mixer="other widths"),
 }
 
 
@@ -191,6 +196,13 @@ def test_what_it_does_not_support_is_left_to_the_eager_engine(why: str) -> None:
 @pytest.mark.usefixtures("other_mixers")
 def test_other_mixers_are_decoded_eagerly() -> None:
     assert ids(gpt(mixer="other"), 30) == ids(gpt(), 30)
+
+
+@pytest.mark.usefixtures("other_mixers")
+def test_filters_of_any_name_are_decoded() -> None:
+    for mixer in ("two levels", "other lengths"):
+        model = gpt(mixer=mixer)
+        assert ids(model, 30, engine="fused") == ids(model, 30, engine="eager")
     assert ids(gpt(mixer="two levels"), 30) == ids(gpt(mixer="haar", n_levels=2), 30)
 
 
@@ -207,7 +219,7 @@ def test_without_numba_the_eager_engine_decodes(monkeypatch: pytest.MonkeyPatch)
         generate(model, PROMPT, engine="fused")
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", KINDS)
 @pytest.mark.parametrize("positions", ["rope", "learned"])
 def test_the_weights_are_those_of_the_call_and_stay_as_they_were(mixer: str, positions: str) -> None:
     model = gpt(mixer=mixer, positions=positions)

@@ -17,7 +17,7 @@ from waveletgpt.models import generation
 from waveletgpt.models.decoding import Engine
 from waveletgpt.models.generation import Step, context_start, first_divergence, generate, score
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import MIXERS
+from waveletgpt.models.wavelet import KINDS
 
 EVERY_ENGINE: tuple[Engine, ...] = ("eager", "fused", "graph")
 TINY = GPTConfig(vocab_size=11, block_size=16, n_layer=3, n_head=2, n_embd=8, n_hidden=12, n_levels=3)
@@ -83,7 +83,7 @@ def test_temperature_0_takes_the_likeliest_token_whatever_the_seed(engine: Engin
     assert torch.equal(greedy, ids(model, PROMPT, 13, top_k=1))
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", KINDS)
 def test_the_same_seed_gives_the_same_bits_and_every_engine_the_same_ids(mixer: str) -> None:
     model = gpt(mixer=mixer)
     settings: dict[str, Any] = {"seed": 2**63 + 1, "samples": 3, "temperature": 0.9, "top_p": 0.95}
@@ -242,7 +242,7 @@ def full_scores(model: GPT, tokens: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)[:, : tokens.shape[1]]
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", KINDS)
 @pytest.mark.parametrize("block_size", [16, 9])
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 10, 16, 17, 18, 24, 25, 26, 60])
 def test_scores_equal_full_passes(mixer: str, block_size: int, length: int) -> None:
@@ -256,7 +256,7 @@ def test_scores_equal_full_passes(mixer: str, block_size: int, length: int) -> N
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 @pytest.mark.parametrize("prompt_length", [0, 1, 3, 15, 16, 17, 40])
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", KINDS)
 def test_scores_equal_the_log_probabilities_of_generation(mixer: str, prompt_length: int, engine: Engine) -> None:
     model, prompt = gpt(mixer=mixer, positions="learned"), torch.randint(11, (2, prompt_length))
     settings: dict[str, Any] = {"temperature": 1.3, "top_k": 9, "repetition_penalty": 1.2}

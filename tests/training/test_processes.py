@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from waveletgpt.models.checkpoint import load_checkpoint
-from waveletgpt.models.mixers import MIXERS
+from waveletgpt.models.wavelet import KINDS
 from waveletgpt.training import batches, trainer
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.processes import Processes
@@ -137,7 +137,7 @@ def test_the_data_of_a_step_do_not_depend_on_who_reads_them(
             train(replace(settings, model=replace(settings.model, **changes)))
         return {step: sorted(found) for step, found in read.items()}
 
-    alone = {mixer: offsets(mixer, Processes(), mixer=mixer) for mixer in MIXERS}
+    alone = {mixer: offsets(mixer, Processes(), mixer=mixer) for mixer in KINDS}
     assert all(found == alone["none"] for found in alone.values())
     assert {step: len(found) for step, found in alone["none"].items()} == {0: 8, 1: 8, 2: 8}
     assert len({tuple(found) for found in alone["none"].values()}) == 3

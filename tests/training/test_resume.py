@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from waveletgpt.models.checkpoint import load_checkpoint
-from waveletgpt.models.mixers import MIXERS
+from waveletgpt.models.wavelet import KINDS
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training import trainer
 from waveletgpt.training.command import command_to_resume
@@ -46,7 +46,7 @@ def stopped_after(looks: int) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize("looks", [(1,), (2,), (3,), (4,), (2, 2)])
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", KINDS)
 def test_a_resumed_run_equals_an_uninterrupted_one(
     debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str, looks: tuple[int, ...]
 ) -> None:

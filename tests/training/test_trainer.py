@@ -16,7 +16,7 @@ from torch import Tensor
 
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.gpt import GPTConfig
-from waveletgpt.models.mixers import MIXERS
+from waveletgpt.models.wavelet import KINDS
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training import trainer
 from waveletgpt.training.config import TrainConfig
@@ -29,7 +29,7 @@ Metrics = Callable[[Path], list[tuple[float, ...]]]
 Refused = Callable[..., str]
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
+@pytest.mark.parametrize("mixer", KINDS)
 def test_the_loss_falls(data: Path, debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str) -> None:
     """From that of a uniform guess to less than half, on a text that repeats itself."""
     settings = debug(tmp_path / "run", steps=150, eval_every=50)

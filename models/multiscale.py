@@ -1,0 +1,63 @@
+"""Layers that learn which scales to keep.
+
+Shapes: C coordinates with a filter, W the longest filter, S scales.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from waveletgpt.models.filters import CausalFilter
+
+
+class DyadicFilter(CausalFilter):
+    """Kernels that are constant on dyadic intervals of the past, with a learned weight for each of them.
+
+    The intervals hold 1, 1, 2, 4, ... 2**(n_levels - 1) inputs: the current one, the one before, the two before
+    that, and so on; an interval's mean is what its weight multiplies. These are the combinations of the Haar
+    approximations of all levels: the kernel of every level of the paper's layer is one, and so are token shift and the
+    identity. `weights` (C, S) are those to start with, S = n_levels + 1.
+    """
+
+    intervals: Tensor
+
+    def __init__(self, weights: Tensor) -> None:
+        scales = weights.shape[1]
+        super().__init__([2 ** (scales - 1)] * len(weights))
+        lags, intervals = torch.arange(self.window), torch.zeros(scales, self.window)
+        for scale, row in enumerate(intervals):
+            start, stop = (2 ** (scale - 1), 2**scale) if scale else (0, 1)
+            row[(lags >= start) & (lags < stop)] = 1 / (stop - start)
+        self.register_buffer("intervals", intervals, persistent=False)  # (S, W)
+        self.weights = nn.Parameter(weights.clone())
+
+    def kernel_matrix(self) -> Tensor:
+        """See `CausalFilter`."""
+        return self.weights @ self.intervals
+
+
+class Gated(CausalFilter):
+    """Another layer's filters and the identity, mixed by a learned gate for each coordinate: all filter at first."""
+
+    def __init__(self, filters: CausalFilter, start: float = 1.0) -> None:
+        super().__init__(filters.lengths)
+        self.filters = filters
+        self.gates = nn.Parameter(torch.full((self.width, 1), start))
+
+    def kernel_matrix(self) -> Tensor:
+        """See `CausalFilter`."""
+        kernels = self.filters.kernel_matrix()
+        identity = torch.zeros_like(kernels)
+        identity[:, 0] = 1
+        return self.gates * kernels + (1 - self.gates) * identity
+
+
+class LearnedFilter(CausalFilter):
+    """Kernels (C, W) of equal length, every weight of which is learned from `kernels` on."""
+
+    def __init__(self, kernels: Tensor) -> None:
+        super().__init__([kernels.shape[1]] * len(kernels))
+        self.kernels = nn.Parameter(kernels.clone())
+
+    def kernel_matrix(self) -> Tensor:
+        """See `CausalFilter`."""
+        return self.kernels

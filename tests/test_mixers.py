@@ -1,0 +1,180 @@
+"""What every layer between the blocks promises, and what each of them is."""
+
+import re
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.mixers import MIXERS, Site
+
+torch.set_num_threads(1)
+
+FILTERS = [name for name in MIXERS if name != "none"]
+SITES = [Site(2, 1, 0), Site(12, 3, 1), Site(128, 9, 2)]
+
+
+def layer(name: str, site: Site) -> CausalFilter:
+    """A layer, its kernels random if it learns them."""
+    mixer = MIXERS[name](site)
+    assert isinstance(mixer, CausalFilter)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.add_(torch.randn_like(parameter) / 4)
+    return mixer
+
+
+def convolved(x: Tensor, kernels: Tensor) -> Tensor:
+    """The last C coordinates of x (B, T, E) convolved with kernels (C, W), one product at a time."""
+    C, W = kernels.shape
+    past = F.pad(x[..., -C:].transpose(1, 2), (W - 1, 0))  # (B, C, W - 1 + T)
+    mixed = F.conv1d(past, kernels.flip(1)[:, None].to(x.dtype), groups=C).transpose(1, 2)
+    return torch.cat([x[..., :-C], mixed], dim=-1)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("length", [1, 7, 600])
+def test_it_is_the_convolution_with_its_kernels(name: str, site: Site, length: int) -> None:
+    mixer, x = layer(name, site), torch.randn(2, length, site.n_embd)
+    mixed = mixer(x)
+    assert mixed.dtype == x.dtype
+    torch.testing.assert_close(mixed, convolved(x, mixer.kernel_matrix()), rtol=1e-5, atol=1e-5)
+    assert torch.equal(mixed[..., : -mixer.width], x[..., : -mixer.width])
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_gradients_are_those_of_the_convolution(name: str) -> None:
+    """In float64, of the inputs and of whatever is learned."""
+    mixer = layer(name, Site(12, 3, 1)).double()
+    x, weights = torch.randn(2, 20, 12, dtype=torch.double, requires_grad=True), torch.randn(2, 20, 12).double()
+    learned = [x, *mixer.parameters()]
+    ours = torch.autograd.grad((mixer(x) * weights).sum(), learned)
+    expected = torch.autograd.grad((convolved(x, mixer.kernel_matrix()) * weights).sum(), learned)
+    for found, right in zip(ours, expected, strict=True):
+        torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("site", SITES)
+def test_it_does_not_see_the_future(name: str, site: Site) -> None:
+    mixer, x = MIXERS[name](site), torch.randn(1, 30, site.n_embd, requires_grad=True)
+    (seen,) = torch.autograd.grad(mixer(x)[0, 11].abs().sum(), x)
+    assert seen[0, :12].any()
+    assert float(seen[0, 12:].abs().max()) < 1e-6 * float(seen.abs().max())  # what rounding leaves in an FFT
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("prefill", [1, 5, 20])
+def test_step_by_step_it_is_the_same(name: str, prefill: int) -> None:
+    mixer, x = layer(name, Site(12, 3, 1)), torch.randn(2, 40, 12)
+    with torch.no_grad():
+        state = mixer.new_state(2)
+        parts = [mixer(x[:, :prefill], state), *(mixer(x[:, t : t + 1], state) for t in range(prefill, 40))]
+        torch.testing.assert_close(torch.cat(parts, dim=1), mixer(x), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", MIXERS)
+def test_names_are_fit_for_folders(name: str) -> None:
+    assert re.fullmatch(r"[a-z0-9-]+", name)
+
+
+def kernels(name: str, n_embd: int = 16, n_levels: int = 6, block: int = 0) -> Tensor:
+    mixer = MIXERS[name](Site(n_embd, n_levels, block))
+    assert isinstance(mixer, CausalFilter)
+    return mixer.kernel_matrix().detach()
+
+
+def mean_of(window: int, length: int) -> Tensor:
+    return (torch.arange(length) < window) / window
+
+
+def test_token_shift_is_the_token_before() -> None:
+    assert torch.equal(kernels("shift"), torch.tensor([[0.0, 1.0]]).expand(8, 2))
+
+
+@pytest.mark.parametrize(("name", "n_levels", "window"), [("window4", 6, 16), ("window9", 9, 512), ("window9", 6, 64)])
+def test_one_window_for_all(name: str, n_levels: int, window: int) -> None:
+    assert torch.equal(kernels(name, n_levels=n_levels), mean_of(window, window).expand(8, window))
+
+
+def test_exponential_moving_averages_halve_at_their_half_lives() -> None:
+    found = kernels("ema", n_embd=8, n_levels=9)  # half-lives of 1, 4, 16 and 64 tokens
+    for kernel, half_life in zip(found, (1, 4, 16, 64), strict=True):
+        torch.testing.assert_close(kernel[half_life], kernel[0] / 2)
+        torch.testing.assert_close(kernel[1:20] / kernel[:19], torch.full((19,), 0.5 ** (1 / half_life)))
+    assert (found.sum(1) > 0.996).all()
+    assert (found.sum(1) < 1.00001).all()
+
+
+def test_the_short_convolution_has_four_learned_weights_a_coordinate() -> None:
+    mixer = MIXERS["conv4"](Site(16, 6, 0))
+    assert [parameter.numel() for parameter in mixer.parameters()] == [8 * 4]
+    assert torch.equal(kernels("conv4"), torch.full((8, 4), 0.25))
+
+
+@pytest.mark.parametrize(("name", "width"), [("haar-quarter", 4), ("haar", 8), ("haar-three-quarters", 12)])
+def test_fractions_of_the_coordinates_have_all_levels(name: str, width: int) -> None:
+    found = kernels(name)
+    assert len(found) == width
+    assert torch.equal(found[0], mean_of(2, 64))
+    assert torch.equal(found[-1], mean_of(64, 64))
+
+
+@pytest.mark.parametrize(("name", "taps"), [("db2", 4), ("sym4", 8)])
+def test_other_wavelets_are_cascades_of_their_low_pass(name: str, taps: int) -> None:
+    found = kernels(name, n_embd=12, n_levels=6)  # levels 1 to 6
+    torch.testing.assert_close(found.sum(1), torch.ones(6))  # as averages have
+    first = found[0, :taps]
+    assert not found[0, taps:].any()
+    # Wavelet low-pass filters are orthogonal to themselves shifted by two, and sum to the square root of 2.
+    torch.testing.assert_close((2 * first**2).sum(), torch.tensor(1.0))
+    torch.testing.assert_close((first[2:] * first[:-2]).sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
+    second = F.conv1d(F.pad(first.view(1, 1, -1), (2 * (taps - 1),) * 2), upsampled(first).flip(0).view(1, 1, -1))[0, 0]
+    torch.testing.assert_close(found[1, : len(second)], second, atol=1e-6, rtol=0)
+    assert first[: taps // 2].square().sum() > first[taps // 2 :].square().sum()  # sees the latest tokens most
+
+
+def upsampled(kernel: Tensor) -> Tensor:
+    spread = torch.zeros(2 * len(kernel) - 1)
+    spread[::2] = kernel
+    return spread
+
+
+def test_windows_of_other_wavelets_are_no_longer_than_the_longest() -> None:
+    for name in ("db2", "sym4"):
+        assert kernels(name, n_levels=9).shape[1] <= 512
+
+
+def test_without_pywavelets_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pywt", None)
+    with pytest.raises(InputError, match="pip install PyWavelets"):
+        kernels("db2")
+
+
+def test_approximation_and_detail_add_up_to_the_level_below() -> None:
+    averages, details = kernels("haar-detail", n_embd=24, n_levels=6).split(6)  # levels 1 to 6
+    for level, (average, detail) in enumerate(zip(averages, details, strict=True), 1):
+        assert torch.equal(average, mean_of(2**level, 64))
+        assert torch.equal(average + detail, mean_of(2 ** (level - 1), 64))
+
+
+def test_on_the_output_it_mixes_only_what_a_block_adds() -> None:
+    from waveletgpt.models.gpt import GPT, GPTConfig
+
+    model = GPT(GPTConfig(vocab_size=5, block_size=8, n_layer=2, n_head=1, n_embd=8, n_hidden=8, n_levels=2))
+    torch.manual_seed(0)
+    other = GPT(GPTConfig(**{**vars(model.config), "mixer": "haar-output"}))
+    other.load_state_dict(model.state_dict(), strict=False)
+    tokens = torch.randint(5, (1, 8))
+    x = model.embedding(tokens)
+    first, second = model.blocks
+    rotation = model.rotation[:, :8]
+    stream = x + MIXERS["haar"](Site(8, 2, 0))(first(x, rotation) - x)
+    expected = model.head(model.norm(second(stream, rotation)))
+    torch.testing.assert_close(other(tokens), expected)
