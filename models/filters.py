@@ -5,11 +5,15 @@ Shapes: B batch, T time, E embedding, C coordinates with a filter (the last of t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+Place = Literal["stream", "output", "keys and values"]
+"""What a layer mixes: the residual stream between two blocks, only what the block before it adds to the stream, or only
+what the next block's attention makes keys and values of."""
 
 
 @dataclass
@@ -46,11 +50,10 @@ class CausalFilter(nn.Module):
     start. The first coordinates pass unchanged.
 
     A subclass says what the kernels are (`kernel_matrix`), and may compute its `mix` in a better way than by the FFT.
-    `lengths` are the kernels' by coordinate; those of similar length should be neighbours. With `on_output` the GPT
-    hands the layer what a block adds to the residual stream, instead of the whole stream.
+    `lengths` are the kernels' by coordinate; those of similar length should be neighbours.
     """
 
-    on_output = False
+    place: Place = "stream"
 
     def __init__(self, lengths: Sequence[int]) -> None:
         super().__init__()

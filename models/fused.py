@@ -31,7 +31,7 @@ def supports(model: GPT) -> bool:
     weights = list(model.parameters())
     return (
         all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
-        and all(isinstance(mixer, CausalFilter) and not mixer.on_output for mixer in model.mixers)
+        and all(isinstance(mixer, CausalFilter) and mixer.place == "stream" for mixer in model.mixers)
         and len({mixer.width for mixer in model.mixers}) <= 1
         and not (model.training and model.config.dropout)
     )

@@ -4,7 +4,9 @@ Shapes: B batch, T time, E n_embd, H heads, D = E / H, V vocabulary, L blocks.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -14,6 +16,8 @@ from torch.nn import functional as F
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.attention import causal_attention
 from waveletgpt.models.mixers import MIXERS, Mixer, Site
+
+Mix = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -120,14 +124,25 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
 
     def forward(
-        self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None = None, positions: Tensor | None = None
+        self,
+        x: Tensor,
+        rotation: Tensor | None,
+        cache: KeyValueCache | None = None,
+        positions: Tensor | None = None,
+        mix: Mix | None = None,
     ) -> Tensor:
         """x (B, T, E) -> (B, T, E). `rotation` (2, T, D / 2) holds the positions' cosines and sines, if rotary.
 
         With a cache, x is at `positions` (T,): the first ones, or a single one that continues what the cache holds.
+        With `mix`, keys and values are those of x mixed over time.
         """
         B, T, E = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        if mix is None:
+            qkv = self.qkv(x)
+        else:
+            weight = self.qkv.weight  # (3 E, E)
+            qkv = torch.cat([F.linear(x, weight[:E]), F.linear(mix(x), weight[E:])], dim=-1)
+        qkv = qkv.view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv
         if rotation is not None:
             q, k = rotate(qkv[:2], rotation)
@@ -169,10 +184,15 @@ class Block(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x: Tensor, rotation: Tensor | None, cache: KeyValueCache | None = None, positions: Tensor | None = None
+        self,
+        x: Tensor,
+        rotation: Tensor | None,
+        cache: KeyValueCache | None = None,
+        positions: Tensor | None = None,
+        mix: Mix | None = None,
     ) -> Tensor:
         """x (B, T, E) -> (B, T, E)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache, positions))
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache, positions, mix))
         out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return out
 
@@ -199,6 +219,7 @@ class GPT(nn.Module):
         self.mixers = nn.ModuleList(
             MIXERS[config.mixer](Site(config.n_embd, config.n_levels, i)) for i in range(config.n_layer - 1)
         )
+        self.place = cast("Mixer", self.mixers[0]).place if self.mixers else "stream"
         self.norm = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         init_weights(self)
@@ -225,11 +246,17 @@ class GPT(nn.Module):
         else:
             rotation = self.rotation[:, at]
         x = self.dropout(x)
+        keys_and_values: Mix | None = None
         for i, block in enumerate(self.blocks):
-            before, x = x, block(x, rotation, state.caches[i] if state is not None else None, positions)
+            cache = state.caches[i] if state is not None else None
+            before, x = x, block(x, rotation, cache, positions, keys_and_values)
             if i < len(self.mixers):
-                mixer, memory = self.mixers[i], state.mixers[i] if state is not None else None
-                x = before + mixer(x - before, memory) if mixer.on_output else mixer(x, memory)
+                mix = partial(self.mixers[i], state=state.mixers[i] if state is not None else None)
+                keys_and_values = mix if self.place == "keys and values" else None
+                if self.place == "stream":
+                    x = mix(x)
+                elif self.place == "output":
+                    x = before + mix(x - before)
         if state is not None:
             state.time += T
             state.length += T

@@ -1,7 +1,7 @@
 """The layers that may sit between two blocks of the decoder, by name (`GPTConfig.mixer`)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from waveletgpt.models.controls import approximation_and_detail, delays, family, moving_averages
-from waveletgpt.models.filters import FixedFilter
+from waveletgpt.models.filters import CausalFilter, FixedFilter, Place
 from waveletgpt.models.multiscale import DyadicFilter, Gated, LearnedFilter
 from waveletgpt.models.wavelet import CausalWavelet, WaveletKind, linear_levels
 
@@ -18,8 +18,7 @@ from waveletgpt.models.wavelet import CausalWavelet, WaveletKind, linear_levels
 class Mixer(Protocol):
     """What such a layer offers. It must be causal."""
 
-    on_output: bool
-    """Whether it mixes what the block before it adds to the residual stream, instead of the whole stream."""
+    place: Place
 
     def __call__(self, x: Tensor, state: Any = None) -> Tensor:
         """Mix x (B, T, E) over time. With a state, x continues what the state has seen: any T when it is new,
@@ -64,10 +63,10 @@ class Site:
         return linear_levels(width, self.n_levels)
 
 
-def on_output(wavelet: CausalWavelet) -> CausalWavelet:
-    """The layer acts on what the block before it adds to the residual stream, instead of on the whole stream."""
-    wavelet.on_output = True
-    return wavelet
+def placed(filters: CausalFilter, place: Place) -> CausalFilter:
+    """The layer, but in another place."""
+    filters.place = place
+    return filters
 
 
 def skewed(width: int, n_levels: int) -> list[int]:
@@ -85,7 +84,7 @@ def dyadic_lags(width: int, n_levels: int) -> list[int]:
     return [round(2 ** (max(0, n_levels - 2) * u**2)) for u in torch.linspace(0, 1, width).tolist()]
 
 
-def taps(width: int, weights: list[float]) -> Tensor:
+def taps(width: int, weights: Sequence[float]) -> Tensor:
     """The same kernel for `width` coordinates."""
     return torch.tensor(weights, dtype=torch.float32).expand(width, -1)
 
@@ -127,7 +126,7 @@ MIXERS: dict[str, Callable[[Site], nn.Module]] = {
     # On how much of the stream, and on which?
     "haar-quarter": lambda at: at.wavelet("haar", at.linear(at.quarter)),
     "haar-three-quarters": lambda at: at.wavelet("haar", at.linear(at.half + at.n_embd // 4)),
-    "haar-output": lambda at: on_output(at.wavelet("haar")),
+    "haar-output": lambda at: placed(at.wavelet("haar"), "output"),
     # Other wavelets
     "db2": lambda at: family("db2", at.linear(at.half), at.n_levels),
     "sym4": lambda at: family("sym4", at.linear(at.half), at.n_levels),
@@ -145,7 +144,10 @@ MIXERS: dict[str, Callable[[Site], nn.Module]] = {
     "shift-short": lambda at: FixedFilter(
         stacked(taps(at.quarter, [0, 1]), haar_kernels(skewed(at.quarter, at.n_levels)))
     ),
-    # Learned: gates, and which scales a coordinate hears
+    # Elsewhere; learned gates, and which scales a coordinate hears
+    "haar-keys": lambda at: placed(at.wavelet("haar"), "keys and values"),
+    "shift-keys": lambda at: placed(delays([1] * at.half), "keys and values"),
+    "shift-output": lambda at: placed(delays([1] * at.half), "output"),
     "haar-gate": lambda at: Gated(at.wavelet("haar"), 0.5),
     "shift-gate": lambda at: Gated(delays([1] * at.half), 0.5),
     "conv4-shift": lambda at: LearnedFilter(taps(at.half, [0, 1, 0, 0])),

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.gpt import GPT, GPTConfig, rotate
 from waveletgpt.models.mixers import MIXERS, Site
 
 torch.set_num_threads(1)
@@ -164,17 +166,32 @@ def test_approximation_and_detail_add_up_to_the_level_below() -> None:
         assert torch.equal(average + detail, mean_of(2 ** (level - 1), 64))
 
 
-def test_on_the_output_it_mixes_only_what_a_block_adds() -> None:
-    from waveletgpt.models.gpt import GPT, GPTConfig
-
-    model = GPT(GPTConfig(vocab_size=5, block_size=8, n_layer=2, n_head=1, n_embd=8, n_hidden=8, n_levels=2))
+def twin(mixer: str) -> tuple[GPT, GPT, Tensor]:
+    """A model of two blocks without a mixer, one of the same weights with it, and tokens (1, 8)."""
     torch.manual_seed(0)
-    other = GPT(GPTConfig(**{**vars(model.config), "mixer": "haar-output"}))
+    shape = GPTConfig(vocab_size=5, block_size=8, n_layer=2, n_head=1, n_embd=8, n_hidden=8, n_levels=2)
+    model, other = GPT(shape), GPT(replace(shape, mixer=mixer))
     other.load_state_dict(model.state_dict(), strict=False)
-    tokens = torch.randint(5, (1, 8))
-    x = model.embedding(tokens)
-    first, second = model.blocks
-    rotation = model.rotation[:, :8]
+    return model, other, torch.randint(5, (1, 8))
+
+
+def test_on_the_output_it_mixes_only_what_a_block_adds() -> None:
+    model, other, tokens = twin("haar-output")
+    (first, second), x, rotation = model.blocks, model.embedding(tokens), model.rotation
     stream = x + MIXERS["haar"](Site(8, 2, 0))(first(x, rotation) - x)
-    expected = model.head(model.norm(second(stream, rotation)))
-    torch.testing.assert_close(other(tokens), expected)
+    torch.testing.assert_close(other(tokens), model.head(model.norm(second(stream, rotation))))
+
+
+def test_on_keys_and_values_it_leaves_queries_and_stream_alone() -> None:
+    model, other, tokens = twin("haar-keys")
+    (first, second), rotation = model.blocks, model.rotation
+    x = first(model.embedding(tokens), rotation)
+    normed = second.attention_norm(x)
+    mixed = MIXERS["haar"](Site(8, 2, 0))(normed)
+    weight = second.attention.qkv.weight
+    q, k, v = normed @ weight[:8].T, mixed @ weight[8:16].T, mixed @ weight[16:].T
+    q, k = rotate(q, rotation), rotate(k, rotation)  # of one head
+    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True) @ second.attention.out.weight.T
+    x = x + attended
+    x = x + second.feed_forward(second.feed_forward_norm(x))
+    torch.testing.assert_close(other(tokens), model.head(model.norm(x)))
