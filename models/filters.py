@@ -15,6 +15,9 @@ Place = Literal["stream", "output", "keys and values"]
 """What a layer mixes: the residual stream between two blocks, only what the block before it adds to the stream, or only
 what the next block's attention makes keys and values of."""
 
+SHORT = 8
+"""The longest kernels that are multiplied out; for longer ones the FFT is quicker."""
+
 
 @dataclass
 class WindowState:
@@ -78,7 +81,11 @@ class CausalFilter(nn.Module):
 
     def mix(self, x: Tensor) -> Tensor:
         """x (B, T, E) mixed over time from its start on."""
-        y: Tensor = _Convolution.apply(x, self.kernel_matrix(), self._bands(x.shape[1]))  # type: ignore[no-untyped-call]
+        kernels = self.kernel_matrix()
+        if self.window <= SHORT:
+            y: Tensor = _ShortConvolution.apply(x, kernels)  # type: ignore[no-untyped-call]
+        else:
+            y = _Convolution.apply(x, kernels, self._bands(x.shape[1]))  # type: ignore[no-untyped-call]
         return y
 
     def new_state(self, batch: int, device: torch.device | None = None) -> WindowState | None:
@@ -203,6 +210,37 @@ def _tapped(x: Tensor, taps: list[_Tap], width: int, *, ahead: bool) -> Tensor:
             to, of = (early, late) if ahead else (late, early)
             y[:, to, part].add_(source[:, of, part], alpha=tap.weight)
     return y.to(x.dtype)
+
+
+class _ShortConvolution(torch.autograd.Function):
+    """Convolve each of the last C coordinates of x (B, T, E) with its row of `kernels` (C, W), a product a lag.
+
+    All is computed in float32 or better; the result has x's dtype.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kernels: Tensor) -> Tensor:
+        ctx.save_for_backward(x, kernels)
+        inputs = x.to(torch.promote_types(x.dtype, torch.float32))
+        y, C = inputs.clone(), len(kernels)
+        y[:, :, -C:] *= kernels[:, 0]
+        for lag, weights in enumerate(kernels.unbind(1)[1 : x.shape[1]], 1):
+            y[:, lag:, -C:].addcmul_(inputs[:, :-lag, -C:], weights)
+        return y.to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        x, kernels = ctx.saved_tensors
+        wide, C = torch.promote_types(x.dtype, torch.float32), len(kernels)
+        inputs, ahead = x[:, :, -C:].to(wide), grad[:, :, -C:].to(wide)
+        grad_x, grad_kernels = grad.to(wide, copy=True), torch.zeros_like(kernels)
+        grad_x[:, :, -C:] *= kernels[:, 0]
+        grad_kernels[:, 0] = (ahead * inputs).sum((0, 1))
+        for lag, weights in enumerate(kernels.unbind(1)[1 : x.shape[1]], 1):
+            grad_x[:, :-lag, -C:].addcmul_(ahead[:, lag:], weights)
+            grad_kernels[:, lag] = (ahead[:, lag:] * inputs[:, :-lag]).sum((0, 1))
+        return grad_x.to(x.dtype), grad_kernels
 
 
 @dataclass(frozen=True)
