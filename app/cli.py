@@ -27,6 +27,8 @@ class App:
     """Address to serve it on; 0.0.0.0 opens it to the network."""
     checkpoints: Path | None = None
     """Directory of checkpoints (or of training runs); the ones that ship with waveletgpt unless given."""
+    results: Path | None = None
+    """Directory of what compare.py wrote, to show; the measurements that ship with waveletgpt unless given."""
 
 
 @dataclass(frozen=True)
@@ -87,4 +89,5 @@ def _main() -> None:
         with import_module("rich.console").Console(stderr=True).status("opening the page ..."):
             shipped = import_module("waveletgpt.app.checkpoints").SHIPPED
             page = import_module("waveletgpt.app.page")
-        page.open_page(command.checkpoints or shipped, command.host, command.port)
+        results = command.results or page.SHIPPED_REPORTS
+        page.open_page(command.checkpoints or shipped, command.host, command.port, results=results)

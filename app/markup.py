@@ -95,6 +95,15 @@ def note(text: str, *, wrong: bool = False) -> str:
     return f'<p class="note" role="status">{escape(text)}</p>'
 
 
+def no_reports(directory: str) -> str:
+    """The last tab's only line where there is nothing to show."""
+    compare = "python training/compare.py --data data/text --out runs/compare --mixers none haar --seeds 0 1 2"
+    return (
+        f'<p class="note">There is no comparison in {escape(directory)}. To make one: '
+        f"<code>{escape(compare)}</code>, then <code>waveletgpt app --results runs</code>.</p>"
+    )
+
+
 def no_checkpoints(name: str, directory: str) -> str:
     """A tab's only line where there is nothing to generate with."""
     prepare = f"python training/prepare_{name}.py --source builtin --out data/{name}"

@@ -1,4 +1,4 @@
-"""The page: a tab for each modality, over the checkpoints of one directory."""
+"""The page: a tab for each modality, over the checkpoints of one directory, and one of comparisons."""
 
 from pathlib import Path
 from threading import Thread
@@ -7,6 +7,7 @@ import gradio as gr
 import torch
 
 from waveletgpt.app.checkpoints import find_checkpoints
+from waveletgpt.app.comparisons import SHIPPED_REPORTS, build_comparisons
 from waveletgpt.app.engine import make_ready
 from waveletgpt.app.markup import ABOUT, no_checkpoints
 from waveletgpt.app.modalities import MODALITIES, load_modality
@@ -19,8 +20,11 @@ CLEANING = (600, 3600)  # every 10 minutes, remove what was uploaded or made mor
 WAITING = 16  # requests that may stand in line
 
 
-def build_page(directory: Path) -> gr.Blocks:
-    """The page over the checkpoints in `directory`. Raises InputError if there is no such directory."""
+def build_page(directory: Path, results: Path = SHIPPED_REPORTS) -> gr.Blocks:
+    """The page over the checkpoints in `directory` and the comparisons in `results`.
+
+    Raises InputError if there is no such directory.
+    """
     found = find_checkpoints(directory)
     with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
         gr.HTML(ABOUT)
@@ -32,10 +36,14 @@ def build_page(directory: Path) -> gr.Blocks:
                         build_tab(load_modality(name), listed)
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
+            with gr.Tab("Compare", id="compare", elem_id="compare-tab"):
+                build_comparisons(results)
     return page
 
 
-def open_page(directory: Path, host: str, port: int, *, block: bool = True) -> gr.Blocks:
+def open_page(
+    directory: Path, host: str, port: int, *, results: Path = SHIPPED_REPORTS, block: bool = True
+) -> gr.Blocks:
     """Serve the page on http://host:port, until interrupted if `block`.
 
     Raises InputError for a directory that is not there, or a port that cannot be had.
@@ -43,7 +51,7 @@ def open_page(directory: Path, host: str, port: int, *, block: bool = True) -> g
     if not 1 <= port <= 65535:
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to share: more threads only wait for each other
-    page = build_page(directory)
+    page = build_page(directory, results)
     page.queue(max_size=WAITING)
     Thread(target=make_ready, daemon=True).start()  # the page opens meanwhile; who generates first waits for it
     try:

@@ -40,6 +40,10 @@ CSS = """
   background: var(--primary-500); animation: blink 1s steps(2) infinite; }
 @keyframes blink { 50% { opacity: 0; } }
 .figure { width: 100%; height: auto; display: block; }
+.plot { display: inline-block; width: 34rem; max-width: 100%; margin: .3rem; background: white;
+  border-radius: var(--radius-md); }
+.report table { font-variant-numeric: tabular-nums; }
+.report :is(th, td) { overflow-wrap: normal !important; word-break: normal !important; }
 .agreement { min-height: 1.4em; }
 .player { display: flex; align-items: center; gap: .6rem; padding: .35rem .6rem; color: var(--body-text-color);
   border: 1px solid var(--border-color-primary); border-radius: var(--radius-md); }

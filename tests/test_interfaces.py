@@ -70,7 +70,7 @@ def test_checkpoint_functions_take_a_directory_first() -> None:
 @pytest.mark.parametrize(
     ("arguments", "flags"),
     [
-        (["app"], "port host checkpoints"),
+        (["app"], "port host checkpoints results"),
         (
             ["generate", "text"],
             "checkpoint prompt prompt-file length temperature top-k top-p min-p seed samples out",
