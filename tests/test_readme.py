@@ -70,6 +70,9 @@ def test_the_commands_run(tmp_path: Path) -> None:
             words[words.index("--length") + 1] = {"text": "20", "audio": "0.01", "music": "20"}[words[2]]
         if script == "evaluate":
             words += ["--windows", "4"]
+        if script == "compare":  # one seed, and few steps to time
+            del words[words.index("--seeds") + 2 :]
+            words += ["--preset", "debug", "--timing-rounds", "2"]
         result = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
         assert result.returncode == 0, f"{line}\n{result.stdout}{result.stderr}"
         ran.append(script if words[0] == "python" else words[1])

@@ -1,140 +1,200 @@
-"""Train mixers on the same data, order and seeds, and tell how much sooner each reaches the baseline's loss.
+"""Train variants of the model on the same data, order and seeds, and tell how much sooner each learns than a baseline.
 
-The last line printed is one JSON object; the same is in OUT/report.json. Runs that OUT already holds are not
-trained again, and one that was interrupted goes on.
+OUT gets report.json, report.md, plots as PNG and SVG, step_times.json, and every run in runs/. Runs that are there are
+not trained again, and one that was interrupted goes on. The last line printed is the report as one JSON object.
 """
 
 import json
+import os
+import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from statistics import mean, stdev
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-from waveletgpt.common.errors import InputError, run_command
-from waveletgpt.common.files import write_text
-from waveletgpt.common.units import in_unit
-from waveletgpt.models.mixers import MIXERS
+from waveletgpt.common.errors import InputError, exit_with, run_command
+from waveletgpt.common.files import lock, remove_leftovers, write_text
+from waveletgpt.models.gpt import GPT
+from waveletgpt.training.batches import Batches
 from waveletgpt.training.command import parse
+from waveletgpt.training.comparison import NoReportError, make_report, told
+from waveletgpt.training.comparison_progress import ComparisonProgress
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.data import Dataset
-from waveletgpt.training.trainer import train
+from waveletgpt.training.data import Dataset, check_long_enough
+from waveletgpt.training.plots import remove_plots, write_plots
+from waveletgpt.training.processes import Processes, pick_device, pick_precision
+from waveletgpt.training.report_markdown import markdown
+from waveletgpt.training.report_table import table
+from waveletgpt.training.step_times import step_times
+from waveletgpt.training.stopping import stop_requested
+from waveletgpt.training.study import Study, train_all
+from waveletgpt.training.variants import GRAMMAR, Variant, parse_variants
+from waveletgpt.training.workers import available_cores
 
-BASELINE = "none"
+PLAIN = ["--sample-tokens", "0", "--no-tensorboard"]
+"""What a comparison does without unless it is asked for."""
 
 
 @dataclass(frozen=True)
 class Config(TrainConfig):
-    """Train mixers on the same data, order and seeds. --model.mixer, --seed and --resume are decided here."""
+    """Train variants on the same data, order and seeds. --model.mixer, --seed and --resume are decided here;
+    samples and curves for TensorBoard are off unless asked for.
+    """
 
     mixers: tuple[str, ...] = ("none", "haar", "learnable")
-    """Layers between the blocks to compare; `none`, the baseline, must be among them."""
+    """Variants to compare, each NAME or NAME:FIELD=VALUE[,FIELD=VALUE]: a layer between the blocks, and fields of the
+    model (those of --model) that differ, as in none:n_layer=12 or haar:positions=learned."""
+    baseline: str | None = None
+    """The one of --mixers that the others are compared with; plain `none` unless given."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """One run of every mixer a seed."""
+    """One run of every variant a seed."""
+    lrs: tuple[float, ...] = ()
+    """Learning rates; each variant is trained with all of them at the first seed, and goes on with its best. Unless
+    given, --optimizer.lr."""
+    jobs: int = 0
+    """Runs at a time, each a process; 0 is one a core, with one thread each, and a single one on an accelerator."""
+    timing_rounds: int = 15
+    """Steps of every variant that are timed in turn before training; 0 takes times from the runs instead."""
+    sample_tokens: int | None = 0
+    """Tokens of the sample that each evaluation writes; none unless given."""
+    tensorboard: bool = False
+    """Write curves to each run's tensorboard/, if TensorBoard is installed; not unless given."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        unknown = [mixer for mixer in self.mixers if mixer not in MIXERS]
-        if unknown:
-            raise InputError(f"--mixers holds {', '.join(unknown)}; known are {', '.join(MIXERS)}")
-        if BASELINE not in self.mixers:
-            raise InputError(f"--mixers must hold {BASELINE}, the baseline to compare with")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise InputError("--seeds must be different whole numbers of 0 or more, at least one")
+        variants = self.variants()
+        if self.baseline is None and "none" not in variants:
+            raise InputError("--mixers must hold none, the baseline to compare with; or name another with --baseline")
+        if self.baseline_name not in variants:
+            raise InputError(f"--baseline is {self.baseline}; it must be one of --mixers: {', '.join(variants)}")
+        if (
+            not self.seeds
+            or len(set(self.seeds)) < len(self.seeds)
+            or not 0 <= min(self.seeds) <= max(self.seeds) < 2**63
+        ):
+            raise InputError("--seeds must be different whole numbers from 0 to below 2**63, at least one")
+        if len(set(self.lrs)) < len(self.lrs) or not all(0 < lr < 1 for lr in self.lrs):
+            raise InputError("--lrs must be different numbers above 0 and below 1")
+        for name in ("jobs", "timing_rounds"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more")
+        if self.shard:
+            raise InputError("--shard splits a model among processes; a comparison trains each in one process")
+        if self.allow_changes:
+            raise InputError("--allow-changes has no place here: runs whose settings changed do not compare")
+
+    def variants(self) -> dict[str, Variant]:
+        """What is compared, by name."""
+        return parse_variants(self.mixers, self.model)
+
+    @property
+    def baseline_name(self) -> str:
+        """The variant that the others are compared with."""
+        return "none" if self.baseline is None else self.baseline
 
 
-def compare(config: Config) -> dict[str, Any]:
-    """Train what is missing and report on every mixer, JSON-able. Losses in nats per token."""
-    dataset = Dataset.open(config.data)
-    curves = {mixer: [trained(config, mixer, seed) for seed in config.seeds] for mixer in dict.fromkeys(config.mixers)}
-    report = {
-        "data": dataset.info.source,
-        "report": dataset.info.report,
-        "steps": config.steps,
-        "tokens": config.steps * config.batch_size * config.model.block_size,
-        "seeds": list(config.seeds),
-        "mixers": {mixer: summary(runs, curves[BASELINE]) for mixer, runs in curves.items()},
-    }
-    write_text(config.out / "report.json", json.dumps(report, indent=2) + "\n")
+def compare(config: Config, *, command: str = "") -> dict[str, Any]:
+    """Train what is missing, write the report to `config.out`, and return it; `command` is told in it.
+
+    Raises InputError for settings, data or existing runs that cannot be used, before anything is trained;
+    KeyboardInterrupt, when all runs have saved, if Ctrl-C or SIGTERM asked to stop; NoReportError if the baseline
+    failed. What else failed is in the report.
+    """
+    if "WORLD_SIZE" in os.environ:
+        raise InputError("compare.py starts processes of its own; run it with python instead of torchrun")
+    if config.out.exists() and not config.out.is_dir():
+        raise InputError(f"{config.out} is a file; give --out a directory")
+    console = Console(highlight=False, soft_wrap=True)
+    study, jobs, dataset = prepared(config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    with alone(config.out), stop_requested() as stopping:
+        models = {name: variant.model(study.config.model) for name, variant in study.variants.items()}
+        seconds = {}
+        if config.timing_rounds:
+            console.print(f"Step times: {config.timing_rounds} rounds of {len(models)} variants.")
+            seconds = step_times(study.config, models, config.timing_rounds, stopping)
+        with ComparisonProgress(study.most, dataset.info.report, console) as progress:
+            outcomes = train_all(study, jobs, progress, stopping)
+        report = make_report(study, config.baseline_name, dataset.info, outcomes, seconds, command=command, jobs=jobs)
+        write_report(report, config.out, console)
     return report
 
 
-def trained(config: Config, mixer: str, seed: int) -> list[dict[str, Any]]:
-    """The metrics of one run, trained or taken up where it is not yet complete."""
-    out = config.out / f"{mixer}-{seed}"
-    settings = {f.name: getattr(config, f.name) for f in fields(TrainConfig)}
-    run = TrainConfig(
-        **{
-            **settings,
-            "out": out,
-            "seed": seed,
-            "model": replace(config.model, mixer=mixer),
-            "resume": (out / "state.safetensors").exists(),
-        }
+def prepared(config: Config) -> tuple[Study, int, Dataset]:
+    """The study with what the runs share resolved, how many run at a time, and the data; InputError if one is unfit."""
+    dataset = Dataset.open(config.data)
+    device = pick_device(config.device)
+    cores = available_cores()
+    jobs = config.jobs or (max(1, cores // max(1, config.threads)) if device.type == "cpu" else 1)
+    threads = config.threads or (max(1, cores // jobs) if device.type == "cpu" else 0)
+    shared = TrainConfig(**{f.name: getattr(config, f.name) for f in fields(TrainConfig)})
+    shared = replace(
+        shared,
+        resume=False,
+        device=str(device),
+        threads=threads,
+        precision=pick_precision(config.precision, device),
+        model=replace(config.model, mixer="none", vocab_size=dataset.info.vocab_size),
     )
-    train(run)
-    return [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    study = Study(shared, config.variants(), config.seeds, config.lrs or (config.optimizer.lr,))
+    Batches(dataset, shared, Processes())
+    check_long_enough(dataset.tokens("val"), config.model.block_size, f"{config.data}: the val split")
+    for name, variant in study.variants.items():
+        try:
+            GPT(variant.model(shared.model))
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+    digests = {split: facts["sha256"] for split, facts in dataset.info.splits.items()}
+    for trial in study.possible():
+        trial.check(digests)
+    return study, jobs, dataset
 
 
-def summary(runs: list[list[dict[str, Any]]], baselines: list[list[dict[str, Any]]]) -> dict[str, Any]:
-    """One mixer's figures over the seeds: final validation loss, speed-up in steps, time a step."""
-    speedups = [speedup(run, baseline) for run, baseline in zip(runs, baselines, strict=True)]
-    reached = [value for value in speedups if value is not None]
-    return {
-        "val_loss": spread([run[-1]["val_loss"] for run in runs]),
-        "speedup": spread(reached) if len(reached) == len(speedups) else None,
-        "seconds_a_step": spread([run[-1]["seconds"] / run[-1]["step"] for run in runs]),
-    }
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """InputError if another comparison is at work in `out`; within the block this one is."""
+    with lock(out) as got:
+        if got is False:
+            raise InputError(f"{out} is being written by another comparison; stop that first")
+        remove_leftovers(out)
+        yield
 
 
-def spread(values: list[float]) -> dict[str, float | None]:
-    """Mean and sample standard deviation (None for a single value)."""
-    return {"mean": mean(values), "sd": stdev(values) if len(values) > 1 else None}
-
-
-def speedup(run: list[dict[str, Any]], baseline: list[dict[str, Any]]) -> float | None:
-    """How many times fewer steps `run` needs to reach the baseline's final validation loss; None if it does not.
-
-    Between two evaluations the loss is taken to change linearly.
-    """
-    target, steps = baseline[-1]["val_loss"], baseline[-1]["step"]
-    before = None
-    for line in run:
-        if line["val_loss"] <= target:
-            if before is None:
-                return float(steps / line["step"])
-            part = (before["val_loss"] - target) / (before["val_loss"] - line["val_loss"])
-            return float(steps / (before["step"] + part * (line["step"] - before["step"])))
-        before = line
-    return None
-
-
-def table(report: dict[str, Any]) -> Table:
-    """The report for reading."""
-    unit = report["report"]
-    view = Table(title=f"{report['data']}: {report['steps']:,} steps, {len(report['seeds'])} seeds")
-    for column in ("mixer", f"validation loss, {unit}", "speed-up in steps", "ms a step"):
-        view.add_column(column)
-
-    def cell(value: dict[str, float | None], scale: float, digits: int) -> str:
-        sd = "" if value["sd"] is None else f" ± {value['sd'] * scale:.{digits}f}"
-        return f"{(value['mean'] or 0) * scale:.{digits}f}{sd}"
-
-    for mixer, figures in report["mixers"].items():
-        faster = cell(figures["speedup"], 1, 2) if figures["speedup"] else "not reached"
-        loss = cell(figures["val_loss"], in_unit(1, unit), 4)
-        view.add_row(mixer, loss, faster, cell(figures["seconds_a_step"], 1000, 1))
-    return view
+def write_report(report: dict[str, Any], out: Path, console: Console) -> None:
+    """Write report.json, the plots and report.md; what is not installed is left out, with one line that says so."""
+    write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
+    missing = [name for name in ("scipy", "matplotlib") if find_spec(name) is None]
+    lacks = {"scipy": "p-values and intervals of differences", "matplotlib": "plots"}
+    notes = []
+    if missing:
+        what = " and ".join(lacks[name] for name in missing)
+        notes.append(f"Without {what}: pip install {' '.join(missing)}")
+        console.print(notes[0])
+    remove_plots(out)
+    plots = write_plots(report, out) if "matplotlib" not in missing else []
+    write_text(out / "report.md", markdown(report, plots, notes))
 
 
 def main() -> None:
     """Read the command line, compare and print."""
-    config = parse(Config, sys.argv[1:], __doc__ or "")
-    report = compare(config)
+    command = shlex.join(["python", *sys.argv])
+    config = parse(Config, [*PLAIN, *sys.argv[1:]], f"{__doc__} A variant is {GRAMMAR}.")
+    try:
+        report = compare(config, command=command)
+    except KeyboardInterrupt:
+        print(f"What was done is saved. To go on, give the same command again:\n  {shlex.join(sys.orig_argv)}")
+        raise
+    except NoReportError as error:
+        exit_with(f"{error}; the same command tries again", 1)
     Console().print(table(report))
-    print(json.dumps(report))
+    print(json.dumps(report), flush=True)
+    if report["failed"]:
+        exit_with(f"{told(report['failed'])}; the rest is in the report, and the same command tries again", 1)
 
 
 if __name__ == "__main__":

@@ -179,5 +179,5 @@ PRESETS: dict[str, Preset] = {
         compile=True,
     ),
 }
-"""debug: seconds anywhere. cpu: an hour on a core, so a baseline and its twin in an hour on two. paper: the paper's shape
-and 393 million tokens, for one GPU."""
+"""debug: seconds anywhere. cpu: an hour on a core, so a baseline and its twin in an hour on two. paper: the paper's
+shape and 393 million tokens, for one GPU."""

@@ -120,12 +120,16 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
     return Result(standing.step, val_loss, standing.best_val_loss, standing.seconds, processes.is_first)
 
 
+class DivergedError(InputError):
+    """The loss is no longer finite."""
+
+
 def check_finite(losses: list[float], step: int, run: Run) -> None:
-    """InputError if training has diverged in the steps that follow `step`; called before anything is saved."""
+    """DivergedError if training has diverged in the steps that follow `step`; called before anything is saved."""
     for at, loss in enumerate(losses, step + 1):
         if not math.isfinite(loss):
             saved = f"go on from step {run.saved_at:,}, the last saved, with --resume --allow-changes"
-            raise InputError(
+            raise DivergedError(
                 f"the loss is no longer finite at step {at:,}; {saved if run.saved_at else 'begin again'} "
                 "and a lower --optimizer.lr, a lower --optimizer.clip or --precision float32"
             )

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,9 +15,7 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
-from waveletgpt.training import compare, evaluate, prepare_text, trainer
-from waveletgpt.training.compare import speedup, spread
-from waveletgpt.training.config import PRESETS
+from waveletgpt.training import evaluate, prepare_text
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, write_dataset
 
 torch.set_num_threads(1)
@@ -59,9 +56,6 @@ def run(main: Callable[[], None], arguments: list[str], monkeypatch: pytest.Monk
     with pytest.raises(SystemExit) as stop:
         run_command(main)
     return int(stop.value.code or 0)
-
-
-# Evaluating.
 
 
 def test_the_loss_of_all_of_a_split_is_that_computed_by_hand(audio: Path, tmp_path: Path) -> None:
@@ -164,136 +158,3 @@ def test_units() -> None:
     from waveletgpt.training.evaluation import token_loss
 
     torch.testing.assert_close(token_loss(logits, targets), expected)
-
-
-# Comparing.
-
-
-def curve(*points: tuple[int, float]) -> list[dict[str, Any]]:
-    return [{"step": step, "val_loss": loss, "seconds": step / 100} for step, loss in points]
-
-
-BASELINE = curve((10, 3.0), (20, 2.0), (30, 1.5), (40, 1.0))
-
-
-@pytest.mark.parametrize(
-    ("run", "factor"),
-    [
-        (BASELINE, 1.0),
-        (curve((10, 2.0), (20, 1.0), (30, 0.9), (40, 0.8)), 2.0),
-        (curve((10, 2.0), (20, 0.0), (30, 0.0), (40, 0.0)), 40 / 15),  # half-way between two evaluations
-        (curve((10, 1.0), (20, 0.9)), 4.0),
-        (curve((10, 0.5), (20, 0.4)), 4.0),  # already before the first evaluation; not claimed to be sooner
-        (curve((10, 3.0), (20, 2.0), (30, 1.5), (40, 1.1)), None),
-        (curve((10, 1.5), (20, 0.5), (30, 2.0), (40, 2.0)), 40 / 15),  # the first time it gets there counts
-    ],
-)
-def test_the_speed_up_is_in_steps_to_the_baseline_s_final_loss(run: list[dict[str, Any]], factor: float | None) -> None:
-    assert speedup(run, BASELINE) == (factor if factor is None else pytest.approx(factor))
-
-
-def test_a_baseline_that_got_worse_at_the_end_is_faster_than_itself() -> None:
-    baseline = curve((10, 3.0), (20, 1.0), (30, 2.0))
-    assert speedup(baseline, baseline) == pytest.approx(30 / 15)
-
-
-def test_spreads_are_means_and_sample_standard_deviations() -> None:
-    assert spread([2.0, 4.0]) == {"mean": 3.0, "sd": pytest.approx(math.sqrt(2))}
-    assert spread([2.0]) == {"mean": 2.0, "sd": None}
-
-
-def test_a_speed_up_is_told_only_if_every_seed_reached_the_baseline() -> None:
-    fast, slow = curve((10, 0.5), (40, 0.5)), curve((10, 3.0), (40, 3.0))
-    assert compare.summary([fast, fast], [BASELINE, BASELINE])["speedup"] == {"mean": 4.0, "sd": 0.0}
-    assert compare.summary([fast, slow], [BASELINE, BASELINE])["speedup"] is None
-    figures = compare.summary([fast, slow], [BASELINE, BASELINE])
-    assert figures["val_loss"]["mean"] == 1.75
-    assert figures["seconds_a_step"] == {"mean": pytest.approx(0.01), "sd": pytest.approx(0)}
-
-
-def test_compare_trains_what_is_missing_and_prints_one_json_object_last(
-    text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "comparison"
-    flags = ["--preset", "debug", "--data", f"{text}", "--out", f"{out}", "--mixers", "none", "haar"]
-    flags += ["--seeds", "3", "--threads", "1", "--device", "cpu"]
-    assert run(compare.main, flags, monkeypatch) == 0
-    report = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert report == json.loads((out / "report.json").read_text())
-    assert report.keys() == {"data", "report", "steps", "tokens", "seeds", "mixers"}
-    assert (report["steps"], report["tokens"], report["seeds"]) == (20, 20 * 8 * 64, [3])
-    assert list(report["mixers"]) == ["none", "haar"]
-    assert report["mixers"]["none"]["speedup"] == {"mean": 1.0, "sd": None}
-    for mixer, figures in report["mixers"].items():
-        last = json.loads((out / f"{mixer}-3" / "metrics.jsonl").read_text().splitlines()[-1])
-        assert figures["val_loss"] == {"mean": last["val_loss"], "sd": None}
-        assert figures["seconds_a_step"]["mean"] == pytest.approx(last["seconds"] / 20)
-        info = load_checkpoint(out / f"{mixer}-3" / "best").info
-        assert (info.model.mixer, info.seed) == (mixer, 3)
-
-    computed = trainer.token_loss
-    monkeypatch.setattr(trainer, "token_loss", None)  # nothing may be trained any more
-    assert run(compare.main, flags, monkeypatch) == 0
-    shown = capsys.readouterr().out
-    assert json.loads(shown.splitlines()[-1]) == report
-    assert "validation loss, bits per character" in shown.replace("\n", " ")
-
-    steps: list[int] = []
-    monkeypatch.setattr(trainer, "token_loss", lambda *tensors: steps.append(1) or computed(*tensors))
-    flags[flags.index("3") : flags.index("3") + 1] = ["3", "4"]
-    assert run(compare.main, flags, monkeypatch) == 0
-    again = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert len(steps) == 2 * 20  # the runs of the new seed alone
-    assert again["mixers"]["haar"]["val_loss"]["sd"] > 0
-
-
-def test_compare_goes_on_with_an_interrupted_run(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = PRESETS["debug"](data=text, out=tmp_path, device="cpu", threads=1)
-    config = compare.Config(**{**vars(settings), "mixers": ("none",), "seeds": (0,)})
-    computed, left = trainer.token_loss, iter(range(14))
-
-    def interrupted(*tensors: Any) -> Any:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return computed(*tensors)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(trainer, "token_loss", interrupted)
-        compare.compare(config)
-    assert [line["step"] for line in compare.trained(config, "none", 0)] == [10, 20]
-
-
-def test_compare_refuses_to_mix_runs_of_other_settings(text: Path, tmp_path: Path) -> None:
-    settings = PRESETS["debug"](data=text, out=tmp_path, device="cpu", threads=1, steps=10)
-    config = compare.Config(**{**vars(settings), "mixers": ("none",), "seeds": (0,)})
-    compare.compare(config)
-    with pytest.raises(InputError, match=r"other settings \(steps\)"):
-        compare.compare(replace(config, steps=20))
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        (["--mixers", "haar"], "--mixers must hold none"),
-        (["--mixers", "none", "db4"], "--mixers holds db4; known are none, haar, learnable"),
-        (["--seeds", "1", "1"], "--seeds"),
-        (["--seeds", "-1"], "--seeds"),
-        (["--seeds"], "--seeds"),
-        (["--seeds", "one"], "--seeds"),
-        ([], "no prepared data"),
-    ],
-)
-def test_compare_tells_what_is_wrong_in_one_line(
-    flags: list[str],
-    message: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    arguments = ["--data", f"{tmp_path}/nowhere", "--out", f"{tmp_path}/out", *flags]
-    assert run(compare.main, arguments, monkeypatch) == 2
-    shown = capsys.readouterr()
-    assert shown.err.startswith("error: ")
-    assert shown.err.count("\n") == 1
-    assert message in shown.err
-    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,90 @@
+"""A comparison's report as a table: the cells, and the table on a terminal."""
+
+import re
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from waveletgpt.common.units import in_unit
+
+LEAST_P = 1e-4
+"""Below that a p-value tells no more than that it is below."""
+UNKNOWN = "?"
+
+
+def columns(report: dict[str, Any]) -> list[str]:
+    """Headings of the cells."""
+    unit = report["data"]["unit"]
+    return [
+        "variant",
+        "parameters",
+        "learning rate",
+        f"final loss, {unit}",
+        f"difference, {unit}",
+        "p",
+        "speed-up in steps",
+        "in seconds",
+        "step time",
+    ]
+
+
+def cells(report: dict[str, Any], name: str) -> list[str]:
+    """One variant's row."""
+    unit, variant = report["data"]["unit"], report["variants"][name]
+    final, difference, speedup = variant["final"], variant["difference"], variant["speedup"]
+    scale, time = in_unit(1, unit), variant["step_time"]
+    sd = "" if final["sd"] is None else f" ± {final['sd'] * scale:.4f}"
+    row = [name, f"{variant['parameters']:,}", f"{variant['lr']:g}", f"{final['mean'] * scale:.4f}{sd}"]
+    if difference is None:
+        return [*row, "the baseline", "", "", "", f"{report['step_seconds'] * 1000:.4g} ms"]
+    return [
+        *row,
+        minus(f"{difference['mean'] * scale:+.4f}") + bounds(difference, scale, "+.4f"),
+        p_value(difference["p"]),
+        *(f"{speedup[kind]['value']:.3g}{bounds(speedup[kind], 1, '.3g')}" for kind in ("steps", "seconds")),
+        f"\N{MULTIPLICATION SIGN} {time['ratio']:.3f} ({time['q25']:.3f} to {time['q75']:.3f})",
+    ]
+
+
+def bounds(interval: dict[str, float | None], scale: float, digits: str) -> str:
+    """An interval's bounds, if it has any."""
+    low, high = interval["low"], interval["high"]
+    return "" if low is None or high is None else minus(f" [{low * scale:{digits}}, {high * scale:{digits}}]")
+
+
+def minus(text: str) -> str:
+    """Numbers with a proper minus sign."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(p: float | None) -> str:
+    """A p-value to two digits."""
+    if p is None:
+        return UNKNOWN
+    return f"< {LEAST_P:.4f}" if p < LEAST_P else f"{p:.2g}"
+
+
+def table(report: dict[str, Any]) -> Table:
+    """The report for reading on a terminal, where not all of the cells find room."""
+    view = Table(
+        title=f"{report['data']['source']}: {report['steps']:,} steps, {seeds(report)}",
+        caption="± standard deviation over seeds; [95 % interval]; step time over the baseline's",
+        box=box.SIMPLE,
+        pad_edge=False,
+    )
+    left_out, first_alone = ("parameters", "learning rate"), ("in seconds", "step time")
+    shown = [(i, heading) for i, heading in enumerate(columns(report)) if heading not in left_out]
+    for _, heading in shown:
+        view.add_column(heading, justify="left" if heading == "variant" else "right")
+    for name in report["variants"]:
+        row = cells(report, name)
+        parts = [(heading, re.split(r" (?=[\[±(])", row[i])) for i, heading in shown]
+        view.add_row(*(escape("\n".join(part[:1] if heading in first_alone else part)) for heading, part in parts))
+    return view
+
+
+def seeds(report: dict[str, Any]) -> str:
+    """How many seeds there are, in words."""
+    return f"{len(report['seeds'])} seed{'s' if len(report['seeds']) > 1 else ''}"
