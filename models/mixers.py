@@ -151,6 +151,13 @@ MIXERS: dict[str, Callable[[Site], nn.Module]] = {
     "haar-gate": lambda at: Gated(at.wavelet("haar"), 0.5),
     "shift-gate": lambda at: Gated(delays([1] * at.half), 0.5),
     "conv4-shift": lambda at: LearnedFilter(taps(at.half, [0, 1, 0, 0])),
+    "shift-three-quarters": lambda at: delays([1] * (at.half + at.n_embd // 4)),
+    "conv4-shift-fast": lambda at: LearnedFilter(taps(at.half, [0, 1, 0, 0]), pace=5),
+    "conv4-both": lambda at: LearnedFilter(
+        torch.cat([taps(at.n_embd - at.half, [1, 0, 0, 0]), taps(at.half, [0, 1, 0, 0])])
+    ),
+    "conv8-shift": lambda at: LearnedFilter(taps(at.half, [0, 1, 0, 0, 0, 0, 0, 0])),
+    "learnable-shift": lambda at: LearnedFilter(taps(at.half, [0, 1] + [0] * (2**at.n_levels - 2))),
     "conv4-all": lambda at: LearnedFilter(taps(at.n_embd, [1, 0, 0, 0])),
     "dyadic": lambda at: DyadicFilter(taps(at.half, [0.5, 0.5] + [0] * (at.n_levels - 1))),
     "dyadic-shift": lambda at: DyadicFilter(taps(at.half, [0, 1] + [0] * (at.n_levels - 1))),

@@ -52,12 +52,15 @@ class Gated(CausalFilter):
 
 
 class LearnedFilter(CausalFilter):
-    """Kernels (C, W) of equal length, every weight of which is learned from `kernels` on."""
+    """Kernels (C, W) of equal length, every weight of which is learned from `kernels` on, at `pace` times the model's
+    learning rate.
+    """
 
-    def __init__(self, kernels: Tensor) -> None:
+    def __init__(self, kernels: Tensor, pace: float = 1.0) -> None:
         super().__init__([kernels.shape[1]] * len(kernels))
-        self.kernels = nn.Parameter(kernels.clone())
+        self.pace = pace
+        self.kernels = nn.Parameter(kernels / pace)
 
     def kernel_matrix(self) -> Tensor:
         """See `CausalFilter`."""
-        return self.kernels
+        return self.pace * self.kernels
