@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.attention import causal_attention
-from waveletgpt.models.mixers import MIXERS, Mixer, Site
+from waveletgpt.models.mixers import LAYERS, MIXERS, Mixer, Site
 
 Mix = Callable[[Tensor], Tensor]
 
@@ -58,7 +58,7 @@ class GPTConfig:
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.mixer not in MIXERS:
-            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(MIXERS)}")
+            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(LAYERS)}")
         most = self.block_size.bit_length() - 1
         if self.n_levels > most:
             raise InputError(

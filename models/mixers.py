@@ -113,7 +113,9 @@ def _one_interval_each(width: int, n_levels: int) -> Tensor:
     return F.one_hot(torch.tensor(skewed(width, n_levels)), n_levels + 1).float()
 
 
-MIXERS: dict[str, Callable[[Site], nn.Module]] = {
+Builders = dict[str, Callable[[Site], nn.Module]]
+
+LAYERS: Builders = {
     "none": lambda at: at.wavelet("none"),
     "haar": lambda at: at.wavelet("haar"),
     "learnable": lambda at: at.wavelet("learnable"),
@@ -131,7 +133,11 @@ MIXERS: dict[str, Callable[[Site], nn.Module]] = {
     "db2": lambda at: family("db2", at.linear(at.half), at.n_levels),
     "sym4": lambda at: family("sym4", at.linear(at.half), at.n_levels),
     "haar-detail": lambda at: approximation_and_detail(at.linear(at.quarter)),
-    # In search of a better one: other levels
+}
+"""The layers that the README tells of."""
+
+TRIES: Builders = {
+    # Other levels
     "haar-short": lambda at: at.wavelet("haar", skewed(at.half, at.n_levels)),
     "haar-long": lambda at: at.wavelet("haar", window_linear(at.half, at.n_levels)),
     "learnable-short": lambda at: at.wavelet("learnable", skewed(at.half, at.n_levels)),
@@ -164,4 +170,6 @@ MIXERS: dict[str, Callable[[Site], nn.Module]] = {
     "dyadic-all": lambda at: DyadicFilter(taps(at.n_embd, [1] + [0] * at.n_levels)),
     "dyadic-spread": lambda at: DyadicFilter(_one_interval_each(at.half, at.n_levels)),
 }
-"""Builders by name; the README says what each is for."""
+"""Tried in search of a better one; docs/log.md tells with what result."""
+
+MIXERS: Builders = LAYERS | TRIES
