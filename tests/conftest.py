@@ -15,6 +15,7 @@ from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.tokenizers.midi import MidiTokenizer
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.registry import Tokenizer
+from waveletgpt.training import prepare_text
 
 ALPHABET = "".join(sorted("\n !$&+,./1<>?\\`{}" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))
 SAMPLE_RATE = 4000  # Hz: a second of sound is soon made, and browsers still play it
@@ -49,6 +50,14 @@ def write_tiny(directory: Path, modality: str, tokenizer: Tokenizer, mixer: str,
     )
     save_checkpoint(directory, GPT(config), info)
     return directory
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manual that comes with Python, prepared."""
+    out = tmp_path_factory.mktemp("data") / "manual"
+    prepare_text.prepare(prepare_text.Config(source="builtin", out=out))
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -14,21 +14,13 @@ import pytest
 from waveletgpt.common.errors import run_command
 from waveletgpt.common.files import lock
 from waveletgpt.models.checkpoint import load_checkpoint
-from waveletgpt.training import compare, prepare_text
+from waveletgpt.training import compare
 from waveletgpt.training.config import PRESETS, TrainConfig
 from waveletgpt.training.trial import Trial
 
 ROOT = Path(__file__).parents[1]
 PLAIN = ["--preset", "debug", "--device", "cpu", "--precision", "float32"]
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manual that comes with Python, prepared."""
-    out = tmp_path_factory.mktemp("data") / "manual"
-    prepare_text.prepare(prepare_text.Config(source="builtin", out=out))
-    return out
 
 
 @pytest.fixture(scope="module")

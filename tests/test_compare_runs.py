@@ -14,20 +14,11 @@ from typing import Any
 import pytest
 
 from waveletgpt.common.files import lock
-from waveletgpt.training import prepare_text
 from waveletgpt.training.config import PRESETS, TrainConfig
 from waveletgpt.training.state import read_facts
 from waveletgpt.training.trial import Outcome, Trial, config_from
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manual that comes with Python, prepared."""
-    out = tmp_path_factory.mktemp("data") / "manual"
-    prepare_text.prepare(prepare_text.Config(source="builtin", out=out))
-    return out
 
 
 @pytest.fixture(scope="module")

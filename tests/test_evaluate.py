@@ -15,21 +15,13 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
-from waveletgpt.training import evaluate, prepare_text
+from waveletgpt.training import evaluate
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, write_dataset
 
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parents[1]
 TINY = GPTConfig(vocab_size=256, block_size=32, n_layer=2, n_head=2, n_embd=16, n_hidden=32, n_levels=3)
-
-
-@pytest.fixture(scope="module")
-def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manual that comes with Python, prepared."""
-    out = tmp_path_factory.mktemp("data") / "manual"
-    prepare_text.prepare(prepare_text.Config(source="builtin", out=out))
-    return out
 
 
 @pytest.fixture(scope="module")
