@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from waveletgpt.models.controls import approximation_and_detail, delays, family, moving_averages
 from waveletgpt.models.filters import CausalFilter, FixedFilter, Place
-from waveletgpt.models.multiscale import DyadicFilter, Gated, LearnedFilter
+from waveletgpt.models.multiscale import Added, DyadicFilter, Gated, LearnedFilter
 from waveletgpt.models.wavelet import CausalWavelet, WaveletKind, linear_levels
 
 
@@ -164,6 +164,31 @@ TRIES: Builders = {
     ),
     "conv8-shift": lambda at: LearnedFilter(taps(at.half, [0, 1, 0, 0, 0, 0, 0, 0])),
     "learnable-shift": lambda at: LearnedFilter(taps(at.half, [0, 1] + [0] * (2**at.n_levels - 2))),
+    "learned-shift-means": lambda at: LearnedFilter(
+        stacked(taps(at.quarter, [0, 1]), haar_kernels(at.linear(at.quarter)))
+    ),
+    "learned-shift-short": lambda at: LearnedFilter(
+        stacked(taps(at.quarter, [0, 1]), haar_kernels(skewed(at.quarter, at.n_levels)))
+    ),
+    "learned-identity": lambda at: LearnedFilter(taps(at.half, [1] + [0] * (2**at.n_levels - 1))),
+    "learnable-quarter": lambda at: at.wavelet("learnable", at.linear(at.quarter)),
+    "shift-first": lambda at: delays([1] * at.half) if at.block == 0 else at.wavelet("none"),
+    "shift-two": lambda at: delays([1] * at.half) if at.block < 2 else at.wavelet("none"),
+    "shift-eighth": lambda at: delays([1] * (at.quarter // 2)),
+    "haar-eighth": lambda at: at.wavelet("haar", at.linear(at.quarter // 2)),
+    "eighths": lambda at: FixedFilter(
+        stacked(taps(at.quarter // 2, [0, 1]), haar_kernels(skewed(at.quarter // 2, at.n_levels)))
+    ),
+    "shift-added": lambda at: Added(delays([1] * at.half)),
+    "haar-added": lambda at: Added(at.wavelet("haar")),
+    "short-added": lambda at: Added(
+        FixedFilter(stacked(taps(at.quarter, [0, 1]), haar_kernels(skewed(at.quarter, at.n_levels))))
+    ),
+    "learned-added": lambda at: Added(
+        LearnedFilter(stacked(taps(at.quarter, [0, 1]), haar_kernels(skewed(at.quarter, at.n_levels))))
+    ),
+    "haar-first": lambda at: at.wavelet("haar" if at.block == 0 else "none"),
+    "learnable-first": lambda at: at.wavelet("learnable" if at.block == 0 else "none"),
     "conv4-all": lambda at: LearnedFilter(taps(at.n_embd, [1, 0, 0, 0])),
     "dyadic": lambda at: DyadicFilter(taps(at.half, [0.5, 0.5] + [0] * (at.n_levels - 1))),
     "dyadic-shift": lambda at: DyadicFilter(taps(at.half, [0, 1] + [0] * (at.n_levels - 1))),

@@ -3,10 +3,12 @@
 Shapes: C coordinates with a filter, W the longest filter, S scales.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.filters import CausalFilter, Place
 
 
 class DyadicFilter(CausalFilter):
@@ -33,6 +35,28 @@ class DyadicFilter(CausalFilter):
     def kernel_matrix(self) -> Tensor:
         """See `CausalFilter`."""
         return self.weights @ self.intervals
+
+
+class Added(nn.Module):
+    """Add to the last C coordinates what another layer's filters make of the C coordinates before them, so that no
+    coordinate loses its own.
+    """
+
+    place: Place = "stream"
+
+    def __init__(self, filters: CausalFilter, share: float = 1.0) -> None:
+        super().__init__()
+        self.filters, self.share = filters, share
+
+    def forward(self, x: Tensor, state: Any = None) -> Tensor:
+        """See `CausalFilter`."""
+        C = self.filters.width
+        filtered = self.filters(x[..., -2 * C : -C], state)
+        return torch.cat([x[..., :-C], x[..., -C:] + self.share * filtered], dim=-1)
+
+    def new_state(self, batch: int, device: torch.device) -> Any:
+        """See `CausalFilter`."""
+        return self.filters.new_state(batch, device)
 
 
 class Gated(CausalFilter):

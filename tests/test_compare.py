@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from waveletgpt.common.errors import run_command
+from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.common.files import lock
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.training import compare
@@ -188,6 +188,26 @@ def test_runs_of_other_settings_or_data_are_refused(copy: Path, flags: list[str]
     assert times(copy).keys() == before.keys()
 
 
+def test_rates_can_be_those_that_another_comparison_chose(done: tuple[Path, str], text: Path, tmp_path: Path) -> None:
+    other, report = tmp_path / "other", json.loads((done[0] / "report.json").read_text())
+    other.mkdir()
+    for name, lr in (("none", 0.003), ("haar:n_levels=3", 0.002)):
+        report["variants"][name]["lr"] = lr
+    (other / "report.json").write_text(json.dumps(report))
+    common = {**vars(PRESETS["debug"](data=text, out=tmp_path / "out", device="cpu")), "sample_tokens": 0}
+    config = compare.Config(**common | {"mixers": ("haar:n_levels=3", "none"), "rates_from": other})
+    study, *_ = compare.prepared(config)
+    trials = [(trial.variant, trial.lr, trial.seed) for trial in study.wanted({})]
+    assert trials == [("haar:n_levels=3", 0.002, 0), ("none", 0.003, 0)]
+    assert study.rates_from == other
+    with pytest.raises(InputError, match="has no learning rate for learnable; it has none, haar:n_levels=3"):
+        compare.rates(replace(config, mixers=("none", "learnable")))
+    for wrong in ("", "[]", "{", '{"variants": {"none": {}}}'):
+        (other / "report.json").write_text(wrong)
+        with pytest.raises(InputError, match="json is no report of a comparison"):
+            compare.rates(config)
+
+
 def test_two_comparisons_cannot_share_a_directory(copy: Path, flags: list[str], run: Run) -> None:
     with lock(copy):
         status, _, errors = run(*flags, "--out", f"{copy}")
@@ -233,6 +253,7 @@ def test_torchrun_is_refused(flags: list[str], tmp_path: Path, run: Run, monkeyp
         (["--seeds", "one"], "--seeds"),
         (["--lrs", "1e-3", "0.001"], "--lrs must be different"),
         (["--lrs", "2"], "--lrs must be different numbers above 0 and below 1"),
+        (["--rates-from", "nowhere", "--lrs", "1e-3"], "give one of the two"),
         (["--jobs", "-1"], "--jobs is -1"),
         (["--timing-rounds", "-1"], "--timing-rounds is -1"),
         (["--shard"], "--shard"),

@@ -43,7 +43,8 @@ def study(
 ) -> Study:
     config = TrainConfig(Path("data"), out, model=MODEL, steps=1000, eval_every=100, threads=1, device="cpu")
     settings = {"seeds": (0, 1, 2), "lrs": (1e-3,), **changes}
-    return Study(config, parse_variants(variants, MODEL), **settings)
+    rates = dict.fromkeys(variants, settings.pop("lrs"))
+    return Study(config, parse_variants(variants, MODEL), lrs=rates, **settings)
 
 
 def ran(study: Study, losses: Losses = losses_of, **endings: Outcome) -> dict[Any, Outcome]:
@@ -147,6 +148,14 @@ def test_every_variant_goes_on_with_its_best_learning_rate(tmp_path: Path) -> No
     text = markdown(report_of(ours, outcomes), [])
     assert "The best learning rate of haar is the lowest or highest that was tried" in text
     assert "none 0.001: 1.0020, 0.003: 1.0000, 0.01: 1.0070" in text
+
+
+def test_rates_of_another_comparison_are_told(tmp_path: Path) -> None:
+    ours = study(tmp_path, rates_from=Path("runs/shorter"))
+    report = report_of(ours, ran(ours))
+    assert report["rates_from"] == "runs/shorter"
+    assert "Learning rates are those that the comparison in `runs/shorter` chose" in markdown(report, [], [])
+    assert "Learning rates are those" not in markdown({**report, "rates_from": None}, [], [])
 
 
 def test_a_learning_rate_that_diverges_is_the_worst_and_no_failure(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from waveletgpt.training.plots import remove_plots, write_plots
 from waveletgpt.training.processes import Processes, pick_device, pick_precision
 from waveletgpt.training.report_markdown import markdown
 from waveletgpt.training.report_table import table
+from waveletgpt.training.run import read_text
 from waveletgpt.training.step_times import step_times
 from waveletgpt.training.stopping import stop_requested
 from waveletgpt.training.study import Study, train_all
@@ -56,6 +57,8 @@ class Config(TrainConfig):
     lrs: tuple[float, ...] = ()
     """Learning rates; each variant is trained with all of them at the first seed, and goes on with its best. Unless
     given, --optimizer.lr."""
+    rates_from: Path | None = None
+    """Another comparison's directory: each variant gets the learning rate that was chosen for it there."""
     jobs: int = 0
     """Runs at a time, each a process; 0 is one a core, with one thread each, and a single one on an accelerator."""
     timing_rounds: int = 15
@@ -80,6 +83,8 @@ class Config(TrainConfig):
             raise InputError("--seeds must be different whole numbers from 0 to below 2**63, at least one")
         if len(set(self.lrs)) < len(self.lrs) or not all(0 < lr < 1 for lr in self.lrs):
             raise InputError("--lrs must be different numbers above 0 and below 1")
+        if self.lrs and self.rates_from:
+            raise InputError("--lrs are rates to choose from, --rates-from has them chosen; give one of the two")
         for name in ("jobs", "timing_rounds"):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more")
@@ -141,7 +146,7 @@ def prepared(config: Config) -> tuple[Study, int, Dataset]:
         precision=pick_precision(config.precision, device),
         model=replace(config.model, mixer="none", vocab_size=dataset.info.vocab_size),
     )
-    study = Study(shared, config.variants(), config.seeds, config.lrs or (config.optimizer.lr,))
+    study = Study(shared, config.variants(), config.seeds, rates(config), config.rates_from)
     Batches(dataset, shared, Processes())
     check_long_enough(dataset.tokens("val"), config.model.block_size, f"{config.data}: the val split")
     for name, variant in study.variants.items():
@@ -153,6 +158,23 @@ def prepared(config: Config) -> tuple[Study, int, Dataset]:
     for trial in study.possible():
         trial.check(digests)
     return study, jobs, dataset
+
+
+def rates(config: Config) -> dict[str, tuple[float, ...]]:
+    """The learning rates to choose from, by variant; InputError if they are another comparison's that has none."""
+    if config.rates_from is None:
+        return dict.fromkeys(config.variants(), config.lrs or (config.optimizer.lr,))
+    path = config.rates_from / "report.json"
+    try:
+        report = json.loads(read_text(path) or "{}")
+        chosen = {name: float(variant["lr"]) for name, variant in report["variants"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(
+            f"{path} is no report of a comparison; --rates-from takes another comparison's --out"
+        ) from None
+    if missing := [name for name in config.variants() if name not in chosen]:
+        raise InputError(f"{path} has no learning rate for {', '.join(missing)}; it has {', '.join(chosen)}")
+    return {name: (chosen[name],) for name in config.variants()}
 
 
 @contextmanager

@@ -66,6 +66,7 @@ def make_report(
         "eval_every": config.eval_every,
         "eval_windows": config.eval_windows,
         "seeds": list(study.seeds),
+        "rates_from": study.rates_from and f"{study.rates_from}",
         "baseline": baseline,
         "step_seconds": times.seconds,
         "steps_timed": "interleaved" if seconds else "runs",
@@ -119,14 +120,15 @@ def _failed(study: Study, outcomes: Mapping[Trial, Outcome], rates: Mapping[str,
     """Runs that died, runs that diverged with the learning rate that was chosen, variants that diverged with all."""
     found = []
     for trial, outcome in outcomes.items():
-        searched = trial in study.searched(trial.variant).values() and len(study.lrs) > 1
+        candidates = study.searched(trial.variant).values()
+        searched = trial in candidates and len(candidates) > 1
         if outcome.kind == "failed" or (outcome.kind == "diverged" and not searched):
             entry = {"run": trial.name, "variant": trial.variant, "lr": trial.lr, "seed": trial.seed}
             found.append({**entry, "why": outcome.why, "log": f"{trial.log}"})
     for name, lr in rates.items():
         trials = list(study.searched(name).values())
         if lr is None and len(trials) > 1 and all(outcomes[trial].kind == "diverged" for trial in trials):
-            why = f"it diverged with every learning rate ({', '.join(f'{rate:g}' for rate in study.lrs)})"
+            why = f"it diverged with every learning rate ({', '.join(f'{rate:g}' for rate in study.lrs[name])})"
             found.append({"run": name, "variant": name, "lr": None, "seed": study.seeds[0], "why": why, "log": None})
     return found
 

@@ -104,6 +104,8 @@ def caveats(report: dict[str, Any]) -> Iterator[str]:
             f"Learning rates were chosen by the final validation loss with seed {report['seeds'][0]}, which counts "
             f"among the seeds as well. {_tried(report)}"
         )
+    if report.get("rates_from"):
+        yield f"Learning rates are those that the comparison in `{report['rates_from']}` chose for each variant."
     for name in [name for name, v in variants.items() if v["lr_at_edge"]]:
         yield f"The best learning rate of {name} is the lowest or highest that was tried; a better one may lie beyond."
     if report["steps_timed"] != "interleaved":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from waveletgpt.training.children import Process, end, pause
 from waveletgpt.training.comparison_progress import ComparisonProgress
@@ -15,13 +16,16 @@ Outcomes = Mapping[Trial, Outcome]
 
 @dataclass(frozen=True)
 class Study:
-    """Variants, each trained with every learning rate at the first seed, and with its best one at the others."""
+    """Variants, each trained with all its learning rates at the first seed, and with its best one at the others."""
 
     config: TrainConfig
     """What the runs share, as the trainer resolves it; `out` is the comparison's directory."""
     variants: Mapping[str, Variant]
     seeds: tuple[int, ...]
-    lrs: tuple[float, ...]
+    lrs: Mapping[str, tuple[float, ...]]
+    """The rates to choose from, by variant."""
+    rates_from: Path | None = None
+    """The comparison that chose them, if another one did."""
 
     def trial(self, variant: str, lr: float, seed: int) -> Trial:
         """The run of a variant with a learning rate and a seed."""
@@ -38,17 +42,17 @@ class Study:
     def possible(self) -> Iterator[Trial]:
         """Every run that may come to be wanted."""
         for variant in self.variants:
-            for lr in self.lrs:
+            for lr in self.lrs[variant]:
                 yield from (self.trial(variant, lr, seed) for seed in self.seeds)
 
     @property
     def most(self) -> int:
         """How many runs will be wanted in all, if no variant fails."""
-        return len(self.variants) * (len(self.lrs) + len(self.seeds) - 1)
+        return sum(len(self.lrs[variant]) + len(self.seeds) - 1 for variant in self.variants)
 
     def searched(self, variant: str) -> dict[float, Trial]:
         """The runs, by learning rate, that a variant's rate is chosen by."""
-        return {lr: self.trial(variant, lr, self.seeds[0]) for lr in self.lrs}
+        return {lr: self.trial(variant, lr, self.seeds[0]) for lr in self.lrs[variant]}
 
     def chosen_lr(self, variant: str, outcomes: Outcomes) -> float | None:
         """The rate with the lowest final validation loss; one that diverges is the worst.
