@@ -13,8 +13,8 @@ from waveletgpt.common.errors import InputError
 SHIPPED_REPORTS = Path(__file__).resolve().parent.parent / "results"
 """Beside this folder, in the source tree and where the package is installed."""
 REPORT = "report.md"
-FIGURE = re.compile(r"^!\[([^\]]*)\]\(([^)/\\]+)\.png\)\n*", re.MULTILINE)
-"""A figure in a report; the same lies beside it as SVG."""
+FIGURE = re.compile(r"^!\[([^\]]*)\]\(([^)/\\]+\.svg)\)\n*", re.MULTILINE)
+"""A figure in a report."""
 
 
 def find_reports(directory: Path) -> dict[str, Path]:
@@ -52,7 +52,7 @@ def shown(report: Path) -> tuple[str, str]:
         text = report.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return "", note(f"{report} cannot be read: {error}", wrong=True)
-    figures = [figure(report.with_name(f"{name}.svg"), about) for about, name in FIGURE.findall(text)]
+    figures = [figure(report.with_name(name), about) for about, name in FIGURE.findall(text)]
     return FIGURE.sub("", text), "".join(figures)
 
 

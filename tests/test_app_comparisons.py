@@ -17,9 +17,9 @@ TEXT = """# none and haar
 | :--- | ---: |
 | haar | 1.5 |
 
-![Validation loss, "all" of it](loss-steps.png)
+![Validation loss, "all" of it](loss-steps.svg)
 
-![Speed-up](speedup.png)
+![Speed-up](speedup.svg)
 
 ## To keep in mind
 """
@@ -54,7 +54,7 @@ def test_a_report_is_shown_with_those_of_its_figures_that_are_there(reports: Pat
 def test_a_figure_of_another_folder_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret.svg").write_text(SVG, encoding="utf-8")
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "report.md").write_text("![x](../secret.png)\n", encoding="utf-8")
+    (tmp_path / "in" / "report.md").write_text("![x](../secret.svg)\n", encoding="utf-8")
     assert shown(tmp_path / "in" / "report.md")[1] == ""
 
 

@@ -86,7 +86,7 @@ def test_compare_trains_and_prints_one_json_object_last(done: tuple[Path, str], 
     seconds = json.loads((out / "step_times.json").read_text())["seconds"]
     assert {name: len(rounds) for name, rounds in seconds.items()} == {"none": 2, "haar:n_levels=3": 2}
     assert "4 of 4 runs" in shown and "bits per character" in shown
-    assert (out / "report.md").read_text().count(".png)") == len(list(out.glob("*.svg"))) == 4
+    assert (out / "report.md").read_text().count(".svg)") == len(list(out.glob("*.svg"))) == 4
 
 
 def test_what_is_there_is_not_trained_or_timed_again(
@@ -172,7 +172,7 @@ def test_without_scipy_and_matplotlib_there_is_a_report_that_says_what_to_instal
     )
     assert not [*copy.glob("*.png"), *copy.glob("*.svg")]  # not those of an earlier report either
     text = (copy / "report.md").read_text()
-    assert "pip install scipy matplotlib" in text and ".png" not in text
+    assert "pip install scipy matplotlib" in text and ".svg" not in text
 
 
 def test_runs_of_other_settings_or_data_are_refused(copy: Path, flags: list[str], run: Run, text: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waveletgpt.training.speedup import Curve, against_target, difference, overall, speedup, steps_to
+from waveletgpt.training.speedup import Curve, against_target, difference, loss_at, overall, speedup, steps_to
 from waveletgpt.training.step_times import ratio
 
 
@@ -38,6 +38,12 @@ BASELINE = curve((10, 3.0), (20, 2.0), (30, 1.5), (40, 1.0))
 )
 def test_a_speed_up_is_in_steps_to_the_baseline_s_final_loss(run: Curve, factor: float, reached: bool) -> None:
     assert speedup(run, BASELINE) == (pytest.approx(factor), reached)
+
+
+def test_the_loss_after_some_steps_lies_between_two_evaluations() -> None:
+    """The last one's holds beyond it."""
+    found = [loss_at(BASELINE, step) for step in (BASELINE.steps[0], 35, BASELINE.steps[-1], 1000)]
+    assert found == [BASELINE.losses[0], 1.25, BASELINE.losses[-1], BASELINE.losses[-1]]
 
 
 def test_steps_to_a_loss_that_is_never_reached_are_not_made_up() -> None:

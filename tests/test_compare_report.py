@@ -116,6 +116,10 @@ def test_a_report_has_what_it_promises(report: dict[str, Any]) -> None:
     assert haar["final"]["mean"] == pytest.approx(sum(losses_of("haar", 1e-3, seed)[-1] for seed in range(3)) / 3)
     assert haar["difference"]["mean"] == pytest.approx(haar["final"]["mean"] - none["final"]["mean"])
     assert 0 < haar["difference"]["p"] < 0.01
+    # When the baseline ends, its steps being 1.1 times as long: a line that falls to 1000 / 1.1.
+    late = [-0.001 * (speed * 1000 / 1.1 - 1000) for speed in speeds]
+    assert haar["difference_in_equal_seconds"]["mean"] == pytest.approx(sum(late) / 3)
+    assert none["difference_in_equal_seconds"] is None
 
 
 def test_without_timed_steps_ratios_are_those_of_the_runs_clocks_and_the_report_says_so(tmp_path: Path) -> None:
@@ -199,9 +203,11 @@ def test_the_markdown_s_figures_are_the_report_s(report: dict[str, Any]) -> None
         unit = [in_unit(difference[key], "bits") for key in ("mean", "low", "high")]
         assert numbers[3] == pytest.approx(unit, abs=6e-5)
         assert numbers[4] == pytest.approx([difference["p"]], rel=0.05)
-        for kind, found in zip(("steps", "seconds"), numbers[5:7], strict=True):
+        timely = variant["difference_in_equal_seconds"]
+        assert numbers[5] == pytest.approx([in_unit(timely[key], "bits") for key in ("mean", "low", "high")], abs=6e-5)
+        for kind, found in zip(("steps", "seconds"), numbers[6:8], strict=True):
             assert found == pytest.approx([speedup[kind][key] for key in ("value", "low", "high")], rel=6e-3)
-        assert numbers[7] == pytest.approx([variant["step_time"][key] for key in ("ratio", "q25", "q75")], abs=6e-4)
+        assert numbers[8] == pytest.approx([variant["step_time"][key] for key in ("ratio", "q25", "q75")], abs=6e-4)
 
 
 def test_the_markdown_says_what_was_compared_on_what_and_what_to_keep_in_mind(report: dict[str, Any]) -> None:
@@ -217,7 +223,7 @@ def test_the_markdown_says_what_was_compared_on_what_and_what_to_keep_in_mind(re
         assert part in text, part
     assert "2,048,000 tokens in the same order" in text
     assert "(0 of 3)" in text  # the slower variant never reached the baseline's loss
-    assert re.findall(r"!\[.*\]\((.*)\)", text) == [f"{name}.png" for name in PLOTS]
+    assert re.findall(r"!\[.*\]\((.*)\)", text) == [f"{name}.svg" for name in PLOTS]
     table_rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in table_rows}) == 1
     assert table(report).row_count == 3

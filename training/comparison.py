@@ -8,7 +8,7 @@ from typing import Any
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.data import DatasetInfo
 from waveletgpt.training.hardware import hardware
-from waveletgpt.training.speedup import Curve, Interval, against_target, difference, overall
+from waveletgpt.training.speedup import Curve, Interval, against_target, difference, loss_at, overall
 from waveletgpt.training.step_times import Ratio, Seconds, ratio
 from waveletgpt.training.study import Study
 from waveletgpt.training.trial import Outcome, Trial
@@ -166,7 +166,8 @@ def _curves(seed: int, rows: Rows) -> dict[str, Any]:
 def _figures(runs: Runs, baselines: Runs, step_time: Ratio, *, is_baseline: bool) -> dict[str, Any]:
     """Final loss over the variant's seeds, and all that is told beside the baseline over the seeds that both have.
 
-    The speed-up in seconds is that in steps over the ratio of step times, whose own spread is not in its interval.
+    What is told in seconds is told in steps that last as much longer as the ratio of step times says, whose own spread
+    is not in the intervals. A variant with shorter steps than the baseline's is taken to wait when its own are done.
     """
     finals = {seed: rows[-1]["val_loss"] for seed, rows in runs.items()}
     seeds = [seed for seed in runs if seed in baselines]
@@ -175,10 +176,12 @@ def _figures(runs: Runs, baselines: Runs, step_time: Ratio, *, is_baseline: bool
     bounds = (None if bound is None else bound / step_time.ratio for bound in (steps.low, steps.high))
     in_seconds = Interval(steps.value / step_time.ratio, *bounds)
     by_target = against_target(pairs)
+    timely = [loss_at(ours, ours.steps[-1] / step_time.ratio) for ours, _ in pairs]
     theirs = [baselines[seed][-1]["val_loss"] for seed in seeds]
     return {
         "final": {"mean": mean(finals.values()), "sd": stdev(finals.values()) if len(finals) > 1 else None},
         "difference": None if is_baseline else difference([finals[seed] for seed in seeds], theirs),
+        "difference_in_equal_seconds": None if is_baseline else difference(timely, theirs),
         "speedup": {
             "steps": {**asdict(steps), "reached": reached},
             "seconds": {**asdict(in_seconds), "reached": reached},

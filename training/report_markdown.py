@@ -27,7 +27,7 @@ def markdown(report: dict[str, Any], plots: Sequence[tuple[str, str]], notes: Se
         "",
         _explained(report),
         "",
-        *(f"![{caption}]({name}.png)\n" for name, caption in plots),
+        *(f"![{caption}]({name}.svg)\n" for name, caption in plots),
         "## To keep in mind",
         "",
         *(f"* {caveat}" for caveat in [*caveats(report), *notes]),
@@ -71,7 +71,8 @@ def _explained(report: dict[str, Any]) -> str:
     return (
         f"Final loss: mean ± standard deviation over the seeds, on {report['eval_windows']} windows of the validation "
         "split. Difference: to the baseline with the same seed, with its 95 % interval by Student's t and the p-value "
-        "of the paired t test. Speed-up: the baseline's steps to its final loss over the variant's steps to the same, "
+        "of the paired t test; in equal seconds: of its loss when the baseline's run ends, each step taking as long as "
+        "step times say. Speed-up: the baseline's steps to its final loss over the variant's steps to the same, "
         "geometric mean over the seeds, with its 95 % bootstrap interval over seeds; in seconds: that over the "
         f"median step time. Step time: a variant's over the baseline's, median and quartiles over {over}."
     )

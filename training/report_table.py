@@ -24,6 +24,7 @@ def columns(report: dict[str, Any]) -> list[str]:
         f"final loss, {unit}",
         f"difference, {unit}",
         "p",
+        "in equal seconds",
         "speed-up in steps",
         "in seconds",
         "step time",
@@ -34,15 +35,17 @@ def cells(report: dict[str, Any], name: str) -> list[str]:
     """One variant's row."""
     unit, variant = report["data"]["unit"], report["variants"][name]
     final, difference, speedup = variant["final"], variant["difference"], variant["speedup"]
+    in_seconds = variant["difference_in_equal_seconds"]
     scale, time = in_unit(1, unit), variant["step_time"]
     sd = "" if final["sd"] is None else f" ± {final['sd'] * scale:.4f}"
     row = [name, f"{variant['parameters']:,}", f"{variant['lr']:g}", f"{final['mean'] * scale:.4f}{sd}"]
     if difference is None:
-        return [*row, "the baseline", "", "", "", f"{report['step_seconds'] * 1000:.4g} ms"]
+        return [*row, "the baseline", "", "", "", "", f"{report['step_seconds'] * 1000:.4g} ms"]
     return [
         *row,
         minus(f"{difference['mean'] * scale:+.4f}") + bounds(difference, scale, "+.4f"),
         p_value(difference["p"]),
+        minus(f"{in_seconds['mean'] * scale:+.4f}") + bounds(in_seconds, scale, "+.4f"),
         *(f"{speedup[kind]['value']:.3g}{bounds(speedup[kind], 1, '.3g')}" for kind in ("steps", "seconds")),
         f"\N{MULTIPLICATION SIGN} {time['ratio']:.3f} ({time['q25']:.3f} to {time['q75']:.3f})",
     ]
@@ -74,7 +77,8 @@ def table(report: dict[str, Any]) -> Table:
         box=box.SIMPLE,
         pad_edge=False,
     )
-    left_out, first_alone = ("parameters", "learning rate"), ("in seconds", "step time")
+    left_out = ("parameters", "learning rate", "in equal seconds")
+    first_alone = ("in seconds", "step time")
     shown = [(i, heading) for i, heading in enumerate(columns(report)) if heading not in left_out]
     for _, heading in shown:
         view.add_column(heading, justify="left" if heading == "variant" else "right")

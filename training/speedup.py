@@ -53,6 +53,11 @@ def steps_to(curve: Curve, target: float) -> float | None:
     return None
 
 
+def loss_at(curve: Curve, step: float) -> float:
+    """The loss after so many steps, any number from the first evaluation's on; the last one's beyond it."""
+    return float(np.interp(step, curve.steps, curve.losses))
+
+
 def at_target(run: Curve, baseline: Curve, target: float) -> float:
     """The baseline's steps to `target` over the run's; ValueError if one of them never reaches it."""
     theirs, ours = steps_to(baseline, target), steps_to(run, target)
