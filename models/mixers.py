@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from waveletgpt.models.controls import approximation_and_detail, delays, family, moving_averages
 from waveletgpt.models.filters import CausalFilter, FixedFilter, Place
-from waveletgpt.models.multiscale import Added, DyadicFilter, Gated, LearnedFilter
+from waveletgpt.models.multiscale import Added, Beside, DyadicFilter, Elsewhere, Gated, LearnedFilter
 from waveletgpt.models.wavelet import CausalWavelet, WaveletKind, linear_levels
 
 
@@ -49,6 +49,11 @@ class Site:
     def quarter(self) -> int:
         """Half as many."""
         return max(1, self.n_embd // 4)
+
+    @property
+    def eighth(self) -> int:
+        """Half as many again."""
+        return max(1, self.n_embd // 8)
 
     def wavelet(self, kind: WaveletKind, levels: list[int] | None = None) -> CausalWavelet:
         """The paper's layer, or one with other levels."""
@@ -119,6 +124,8 @@ LAYERS: Builders = {
     "none": lambda at: at.wavelet("none"),
     "haar": lambda at: at.wavelet("haar"),
     "learnable": lambda at: at.wavelet("learnable"),
+    # Every scale at once, on a quarter
+    "dyadic": lambda at: DyadicFilter(taps(at.quarter, [0, 1] + [0] * (at.n_levels - 1))),
     # Is it the nearest neighbour alone? One scale alone? The shape of the window? That kernels are learned?
     "shift": lambda at: delays([1] * at.half),
     "window4": lambda at: at.wavelet("haar", at.one_level(4)),
@@ -174,11 +181,9 @@ TRIES: Builders = {
     "learnable-quarter": lambda at: at.wavelet("learnable", at.linear(at.quarter)),
     "shift-first": lambda at: delays([1] * at.half) if at.block == 0 else at.wavelet("none"),
     "shift-two": lambda at: delays([1] * at.half) if at.block < 2 else at.wavelet("none"),
-    "shift-eighth": lambda at: delays([1] * (at.quarter // 2)),
-    "haar-eighth": lambda at: at.wavelet("haar", at.linear(at.quarter // 2)),
-    "eighths": lambda at: FixedFilter(
-        stacked(taps(at.quarter // 2, [0, 1]), haar_kernels(skewed(at.quarter // 2, at.n_levels)))
-    ),
+    "shift-eighth": lambda at: delays([1] * (at.eighth)),
+    "haar-eighth": lambda at: at.wavelet("haar", at.linear(at.eighth)),
+    "eighths": lambda at: FixedFilter(stacked(taps(at.eighth, [0, 1]), haar_kernels(skewed(at.eighth, at.n_levels)))),
     "shift-added": lambda at: Added(delays([1] * at.half)),
     "haar-added": lambda at: Added(at.wavelet("haar")),
     "short-added": lambda at: Added(
@@ -187,10 +192,31 @@ TRIES: Builders = {
     "learned-added": lambda at: Added(
         LearnedFilter(stacked(taps(at.quarter, [0, 1]), haar_kernels(skewed(at.quarter, at.n_levels))))
     ),
+    "shift-learnable": lambda at: Beside(delays([1] * at.quarter), at.wavelet("learnable", at.linear(at.quarter))),
+    "shift-learnable-eighths": lambda at: Beside(
+        delays([1] * (at.eighth)), at.wavelet("learnable", at.linear(at.eighth))
+    ),
+    "shift-learnable-eighth": lambda at: Beside(
+        delays([1] * at.quarter), at.wavelet("learnable", at.linear(at.eighth))
+    ),
+    "learnable-eighth": lambda at: at.wavelet("learnable", at.linear(at.eighth)),
+    "dyadic-spread-quarter": lambda at: DyadicFilter(_one_interval_each(at.quarter, at.n_levels)),
+    "dyadic-fast-quarter": lambda at: DyadicFilter(taps(at.quarter, [0, 1] + [0] * (at.n_levels - 1)), pace=5),
+    "dyadic-round": lambda at: Elsewhere(
+        DyadicFilter(taps(at.quarter, [0, 1] + [0] * (at.n_levels - 1))), at.block * at.quarter
+    ),
+    "dyadic-round-half": lambda at: Elsewhere(
+        DyadicFilter(taps(at.half, [0, 1] + [0] * (at.n_levels - 1))), at.block * at.half
+    ),
+    "dyadic-round-eighth": lambda at: Elsewhere(
+        DyadicFilter(taps(at.quarter, [0, 1] + [0] * (at.n_levels - 1))), at.block * at.eighth
+    ),
+    "conv4-shift-quarter": lambda at: LearnedFilter(taps(at.quarter, [0, 1, 0, 0])),
+    "delays-quarter": lambda at: delays([1 + 4 * i // at.quarter for i in range(at.quarter)]),
     "haar-first": lambda at: at.wavelet("haar" if at.block == 0 else "none"),
     "learnable-first": lambda at: at.wavelet("learnable" if at.block == 0 else "none"),
     "conv4-all": lambda at: LearnedFilter(taps(at.n_embd, [1, 0, 0, 0])),
-    "dyadic": lambda at: DyadicFilter(taps(at.half, [0.5, 0.5] + [0] * (at.n_levels - 1))),
+    "dyadic-means": lambda at: DyadicFilter(taps(at.half, [0.5, 0.5] + [0] * (at.n_levels - 1))),
     "dyadic-shift": lambda at: DyadicFilter(taps(at.half, [0, 1] + [0] * (at.n_levels - 1))),
     "dyadic-all": lambda at: DyadicFilter(taps(at.n_embd, [1] + [0] * at.n_levels)),
     "dyadic-spread": lambda at: DyadicFilter(_one_interval_each(at.half, at.n_levels)),

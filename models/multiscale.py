@@ -7,8 +7,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from waveletgpt.models.filters import CausalFilter, Place
+
+
+class Beside(CausalFilter):
+    """Two layers' filters, on neighbouring coordinates: the second's on the last ones."""
+
+    def __init__(self, first: CausalFilter, second: CausalFilter) -> None:
+        super().__init__(first.lengths + second.lengths)
+        self.first, self.second = first, second
+
+    def kernel_matrix(self) -> Tensor:
+        """See `CausalFilter`."""
+        parts = [part.kernel_matrix() for part in (self.first, self.second)]
+        return torch.cat([F.pad(part, (0, self.window - part.shape[1])) for part in parts])
+
+    def mix(self, x: Tensor) -> Tensor:
+        """See `CausalFilter`."""
+        C = self.second.width
+        return torch.cat([self.first.mix(x[..., :-C]), self.second.mix(x)[..., -C:]], dim=-1)
 
 
 class DyadicFilter(CausalFilter):
@@ -17,12 +36,13 @@ class DyadicFilter(CausalFilter):
     The intervals hold 1, 1, 2, 4, ... 2**(n_levels - 1) inputs: the current one, the one before, the two before
     that, and so on; an interval's mean is what its weight multiplies. These are the combinations of the Haar
     approximations of all levels: the kernel of every level of the paper's layer is one, and so are token shift and the
-    identity. `weights` (C, S) are those to start with, S = n_levels + 1.
+    identity. `weights` (C, S) are those to start with, S = n_levels + 1; they are learned at `pace` times the model's
+    learning rate.
     """
 
     intervals: Tensor
 
-    def __init__(self, weights: Tensor) -> None:
+    def __init__(self, weights: Tensor, pace: float = 1.0) -> None:
         scales = weights.shape[1]
         super().__init__([2 ** (scales - 1)] * len(weights))
         lags, intervals = torch.arange(self.window), torch.zeros(scales, self.window)
@@ -30,11 +50,12 @@ class DyadicFilter(CausalFilter):
             start, stop = (2 ** (scale - 1), 2**scale) if scale else (0, 1)
             row[(lags >= start) & (lags < stop)] = 1 / (stop - start)
         self.register_buffer("intervals", intervals, persistent=False)  # (S, W)
-        self.weights = nn.Parameter(weights.clone())
+        self.pace = pace
+        self.weights = nn.Parameter(weights / pace)
 
     def kernel_matrix(self) -> Tensor:
         """See `CausalFilter`."""
-        return self.weights @ self.intervals
+        return self.pace * self.weights @ self.intervals
 
 
 class Added(nn.Module):
@@ -53,6 +74,25 @@ class Added(nn.Module):
         C = self.filters.width
         filtered = self.filters(x[..., -2 * C : -C], state)
         return torch.cat([x[..., :-C], x[..., -C:] + self.share * filtered], dim=-1)
+
+    def new_state(self, batch: int, device: torch.device) -> Any:
+        """See `CausalFilter`."""
+        return self.filters.new_state(batch, device)
+
+
+class Elsewhere(nn.Module):
+    """Another layer, on coordinates `offset` before the last ones, going round."""
+
+    place: Place = "stream"
+
+    def __init__(self, filters: CausalFilter, offset: int) -> None:
+        super().__init__()
+        self.filters, self.offset = filters, offset
+
+    def forward(self, x: Tensor, state: Any = None) -> Tensor:
+        """See `CausalFilter`."""
+        mixed: Tensor = self.filters(x.roll(self.offset, -1), state)
+        return mixed.roll(-self.offset, -1)
 
     def new_state(self, batch: int, device: torch.device) -> Any:
         """See `CausalFilter`."""

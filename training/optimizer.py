@@ -12,9 +12,10 @@ FUSED = {"cpu", "cuda", "mps", "xpu"}
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW, fused where the device has it, with weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+    """AdamW, fused where the device has it, with weight decay on matrices only, and not on the mixers' filters."""
+    decays = {name: p.ndim >= 2 and "mixers." not in name for name, p in model.named_parameters()}
+    matrices = [p for name, p in model.named_parameters() if decays[name]]
+    others = [p for name, p in model.named_parameters() if not decays[name]]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -1,0 +1,208 @@
+"""Write the tables of docs/results.md anew, from the reports in results/: `python docs/results.py`.
+
+A table stands between a line `<!-- NAME ARGUMENTS -->`, NAME being one of `TABLES`, and a line `<!-- end -->`.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from itertools import pairwise
+from math import exp, log
+from pathlib import Path
+from typing import Any
+
+from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.files import write_text
+from waveletgpt.common.units import in_unit
+from waveletgpt.training.report_table import bounds, minus, p_value
+from waveletgpt.training.speedup import difference
+
+PAGE = Path(__file__).with_name("results.md")
+RESULTS = Path(__file__).parent.parent / "results"
+MODALITIES = ("text", "audio", "music")
+BUDGETS = ("short", "long")
+BLOCK = re.compile(r"(<!-- (\w+)((?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Report = dict[str, Any]
+
+
+def report(name: str) -> Report:
+    """One comparison."""
+    found: Report = json.loads((RESULTS / name / "report.json").read_text(encoding="utf-8"))
+    return found
+
+
+def reports(positions: str) -> list[tuple[str, list[tuple[str, Report]]]]:
+    """By modality, the comparisons with such positions by their names: of the shorter budget, then of the longer."""
+    names = {modality: [f"{modality}-{positions}-{budget}" for budget in BUDGETS] for modality in MODALITIES}
+    return [(m, [(name, report(name)) for name in found if (RESULTS / name).exists()]) for m, found in names.items()]
+
+
+def in_steps(positions: str) -> list[list[str]]:
+    """Differences in final loss and speed-ups, at equal steps."""
+    return by_layer(positions, "difference", "steps", "difference")
+
+
+def in_seconds(positions: str) -> list[list[str]]:
+    """The same, at equal seconds."""
+    return by_layer(positions, "difference_in_equal_seconds", "seconds", "difference in equal seconds")
+
+
+def by_layer(positions: str, compared: str, speed: str, heading: str) -> list[list[str]]:
+    """A row for every layer of every comparison."""
+    rows = [["data", "tokens", "seeds", "layer", "loss", heading, "p", f"speed-up in {speed}"]]
+    for modality, found in reports(positions):
+        for name, whole in found:
+            unit = whole["data"]["unit"]
+            for layer, variant in whole["variants"].items():
+                first = layer == whole["baseline"]
+                told = [f"[{modality}](../results/{name}/report.md), {unit}", millions(whole), seeds(whole)]
+                row = [*(told if first else ["", "", ""]), f"`{layer}`", loss(variant, unit)]
+                if first:
+                    rows.append([*row, "", "", ""])
+                    continue
+                gap, factor = variant[compared], variant["speedup"][speed]
+                rows.append(
+                    [*row, interval(gap, unit), p_value(gap["p"]), f"{factor['value']:.2f}{bounds(factor, 1, '.2f')}"]
+                )
+    return rows
+
+
+def against(layer: str) -> list[list[str]]:
+    """A layer's final losses less those of the others with the same seed, at the longer budget."""
+    rows = [["data", "tokens", "seeds", "beside", f"`{layer}` less that", "p"]]
+    for modality, found in reports("rope"):
+        name, whole = found[-1]
+        unit, ours = whole["data"]["unit"], finals(whole["variants"][layer])
+        others = [other for other in whole["variants"] if other != layer]
+        for other in others:
+            theirs = finals(whole["variants"][other])
+            both = [seed for seed in ours if seed in theirs]
+            gap = difference([ours[seed] for seed in both], [theirs[seed] for seed in both])
+            told = [f"[{modality}](../results/{name}/report.md), {unit}", millions(whole), seeds(whole)]
+            rows.append(
+                [*(told if other == others[0] else ["", "", ""]), f"`{other}`", interval(gap, unit), p_value(gap["p"])]
+            )
+    return rows
+
+
+def overhead(*names: str) -> list[list[str]]:
+    """What a step takes beside the baseline's, by layer, in each of some comparisons."""
+    found = [report(name) for name in names]
+    layers = [layer for layer in found[0]["variants"] if layer != found[0]["baseline"]]
+    rows = [["layer", *(f"[{name}](../results/{name}/report.md)" for name in names)]]
+    for layer in layers:
+        times = [whole["variants"][layer]["step_time"] for whole in found if layer in whole["variants"]]
+        rows.append([f"`{layer}`", *(f"{t['ratio']:.3f} ({t['q25']:.3f} to {t['q75']:.3f})" for t in times)])
+    return rows
+
+
+def controls(*names: str) -> list[list[str]]:
+    """Differences in final loss and speed-ups of one layer after the other, a column for each comparison."""
+    found = [report(name) for name in names]
+    rows = [
+        [
+            "layer",
+            *(
+                f"[{whole['data']['modality']}](../results/{name}/report.md), {whole['data']['unit']}"
+                for name, whole in zip(names, found, strict=True)
+            ),
+        ]
+    ]
+    for layer in found[0]["variants"]:
+        cells = []
+        for whole in found:
+            variant, unit = whole["variants"][layer], whole["data"]["unit"]
+            gap, factor = variant["difference"], variant["speedup"]["steps"]["value"]
+            beside = ""
+            if gap is not None:
+                change = minus(f"{in_unit(gap['mean'], unit):+.3f}")
+                beside = f": {change} (p {p_value(gap['p'])}), {factor:.2f} times"
+            cells.append(f"{in_unit(variant['final']['mean'], unit):.3f}{beside}")
+        rows.append([f"`{layer}`", *cells])
+    return rows
+
+
+def depth(name: str) -> list[list[str]]:
+    """How many blocks a baseline needs for the loss of a wavelet model, by interpolation in the blocks' logarithm."""
+    whole = report(name)
+    unit, shared = whole["data"]["unit"], whole["model"]["n_layer"]
+    deep = [(v["changes"].get("n_layer", shared), v) for v in whole["variants"].values()]
+    plain = sorted((n, v["final"]["mean"]) for n, v in deep if v["mixer"] == "none")
+    rows = [["blocks", "layer", "parameters", "loss", "a baseline of as many blocks", "step time"]]
+    for n, variant in sorted(deep, key=lambda pair: (pair[1]["mixer"] != "none", pair[1]["mixer"], pair[0])):
+        same = "" if variant["mixer"] == "none" else blocks_for(variant["final"]["mean"], plain)
+        step = f"{variant['step_time']['ratio']:.2f} times"
+        rows.append([f"{n}", f"`{variant['mixer']}`", f"{variant['parameters']:,}", loss(variant, unit), same, step])
+    return rows
+
+
+def blocks_for(target: float, plain: list[tuple[int, float]]) -> str:
+    """The blocks at which baselines, (blocks, loss) in rising order, first reach a loss; in words."""
+    if target >= plain[0][1]:
+        return f"fewer than {plain[0][0]}"
+    for (fewer, higher), (more, lower) in pairwise(plain):
+        if lower <= target:
+            share = (higher - target) / (higher - lower)
+            return f"{exp(log(fewer) + share * (log(more) - log(fewer))):.1f}"
+    return f"none up to {plain[-1][0]} reaches it"
+
+
+def finals(variant: dict[str, Any]) -> dict[int, float]:
+    """Final losses by seed."""
+    return {run["seed"]: run["val_loss"][-1] for run in variant["runs"]}
+
+
+def loss(variant: dict[str, Any], unit: str) -> str:
+    """Final loss with its standard deviation."""
+    sd = variant["final"]["sd"]
+    spread = "" if sd is None else f" ± {in_unit(sd, unit):.3f}"
+    return f"{in_unit(variant['final']['mean'], unit):.3f}{spread}"
+
+
+def interval(gap: dict[str, Any], unit: str) -> str:
+    """A difference with its interval."""
+    return minus(f"{in_unit(gap['mean'], unit):+.3f}") + bounds(gap, in_unit(1, unit), "+.3f")
+
+
+def millions(whole: Report) -> str:
+    """How many tokens each run is trained on."""
+    return f"{whole['tokens'] / 1e6:.2g} M"
+
+
+def seeds(whole: Report) -> str:
+    """How many there are."""
+    return f"{len(whole['seeds'])}"
+
+
+TABLES: dict[str, Callable[..., list[list[str]]]] = {
+    "in_steps": in_steps,
+    "in_seconds": in_seconds,
+    "against": against,
+    "overhead": overhead,
+    "controls": controls,
+    "depth": depth,
+}
+
+
+def page(text: str) -> str:
+    """A page with all its tables as the reports have them now."""
+
+    def table(found: re.Match[str]) -> str:
+        head, name, arguments, end = found.groups()
+        if name not in TABLES:
+            raise InputError(f"there is no table {name}; known are {', '.join(TABLES)}")
+        first, *rows = TABLES[name](*arguments.split())
+        lines = [first, ["---"] * len(first), *rows]
+        return head + "".join(f"| {' | '.join(line)} |\n" for line in lines) + end
+
+    return BLOCK.sub(table, text)
+
+
+def main() -> None:
+    """Write the page."""
+    write_text(PAGE, page(PAGE.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    run_command(main)
