@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-Place = Literal["stream", "output", "keys and values"]
-"""What a layer mixes: the residual stream between two blocks, only what the block before it adds to the stream, or only
-what the next block's attention makes keys and values of."""
+Place = Literal["stream", "output"]
+"""What a layer mixes: the residual stream between two blocks, or only what the block before it adds to the stream."""
 
 SHORT = 8
 """The longest kernels that are multiplied out; for longer ones the FFT is quicker."""

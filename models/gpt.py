@@ -4,7 +4,6 @@ Shapes: B batch, T time, E n_embd, H heads, D = E / H, V vocabulary, L blocks.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, cast
@@ -15,9 +14,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.attention import causal_attention
-from waveletgpt.models.mixers import LAYERS, MIXERS, Mixer, Site
-
-Mix = Callable[[Tensor], Tensor]
+from waveletgpt.models.mixers import MIXERS, Mixer, Site
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class GPTConfig:
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.mixer not in MIXERS:
-            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(LAYERS)}")
+            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(MIXERS)}")
         most = self.block_size.bit_length() - 1
         if self.n_levels > most:
             raise InputError(
@@ -129,20 +126,13 @@ class Attention(nn.Module):
         rotation: Tensor | None,
         cache: KeyValueCache | None = None,
         positions: Tensor | None = None,
-        mix: Mix | None = None,
     ) -> Tensor:
         """x (B, T, E) -> (B, T, E). `rotation` (2, T, D / 2) holds the positions' cosines and sines, if rotary.
 
         With a cache, x is at `positions` (T,): the first ones, or a single one that continues what the cache holds.
-        With `mix`, keys and values are those of x mixed over time.
         """
         B, T, E = x.shape
-        if mix is None:
-            qkv = self.qkv(x)
-        else:
-            weight = self.qkv.weight  # (3 E, E)
-            qkv = torch.cat([F.linear(x, weight[:E]), F.linear(mix(x), weight[E:])], dim=-1)
-        qkv = qkv.view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv
         if rotation is not None:
             q, k = rotate(qkv[:2], rotation)
@@ -189,10 +179,9 @@ class Block(nn.Module):
         rotation: Tensor | None,
         cache: KeyValueCache | None = None,
         positions: Tensor | None = None,
-        mix: Mix | None = None,
     ) -> Tensor:
         """x (B, T, E) -> (B, T, E)."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache, positions, mix))
+        x = x + self.dropout(self.attention(self.attention_norm(x), rotation, cache, positions))
         out: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
         return out
 
@@ -246,17 +235,12 @@ class GPT(nn.Module):
         else:
             rotation = self.rotation[:, at]
         x = self.dropout(x)
-        keys_and_values: Mix | None = None
         for i, block in enumerate(self.blocks):
             cache = state.caches[i] if state is not None else None
-            before, x = x, block(x, rotation, cache, positions, keys_and_values)
+            before, x = x, block(x, rotation, cache, positions)
             if i < len(self.mixers):
                 mix = partial(self.mixers[i], state=state.mixers[i] if state is not None else None)
-                keys_and_values = mix if self.place == "keys and values" else None
-                if self.place == "stream":
-                    x = mix(x)
-                elif self.place == "output":
-                    x = before + mix(x - before)
+                x = mix(x) if self.place == "stream" else before + mix(x - before)
         if state is not None:
             state.time += T
             state.length += T

@@ -15,7 +15,7 @@ from waveletgpt.common.errors import DiskFullError, InputError
 from waveletgpt.models import checkpoint
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import LAYERS
+from waveletgpt.models.mixers import MIXERS
 
 torch.set_num_threads(1)
 
@@ -53,7 +53,7 @@ def refused(directory: Path, **options: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize("mixer", LAYERS)
+@pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("positions", ["rope", "learned"])
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path, mixer: str, positions: Any) -> None:
     model = gpt(mixer=mixer, positions=positions).train()

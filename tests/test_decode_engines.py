@@ -26,7 +26,7 @@ EVERY_ENGINE: tuple[Engine, ...] = ("eager", "fused", "graph")
 TINY = GPTConfig(vocab_size=11, block_size=12, n_layer=3, n_head=2, n_embd=12, n_hidden=10, n_levels=3)
 ODD = GPTConfig(vocab_size=11, block_size=9, n_layer=3, n_head=3, n_embd=18, n_hidden=13, n_levels=3)
 TOLERANCE = 1e-5
-SOME_MIXERS = (*KINDS, "shift", "haar-output", "haar-keys")  # a filter of another kind, and layers in other places
+SOME_MIXERS = (*KINDS, "dyadic", "haar-output")  # a filter of another kind, and a layer in another place
 SHIPPED = Path(__file__).parent.parent / "checkpoints"
 
 

@@ -21,7 +21,7 @@ from waveletgpt.models.decoding import EagerDecoder, make_decoder, warm_up
 from waveletgpt.models.fused import FusedDecoder
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import LAYERS, MIXERS
+from waveletgpt.models.mixers import MIXERS
 from waveletgpt.models.wavelet import KINDS, CausalWavelet
 
 f32 = np.float32
@@ -155,7 +155,7 @@ def other_mixers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MIXERS, "other lengths", lambda at: delays([1 + at.block] * 3))
 
 
-@pytest.mark.parametrize("mixer", [name for name in LAYERS if not name.endswith(("-output", "-keys"))])
+@pytest.mark.parametrize("mixer", [name for name in MIXERS if not name.endswith("-output")])
 @pytest.mark.parametrize("changes", [{}, {"positions": "learned"}, {"n_layer": 1}, {"dropout": 0.5}])
 def test_what_it_supports(mixer: str, changes: dict[str, Any]) -> None:
     model = gpt(mixer=mixer, **changes)
@@ -178,7 +178,6 @@ UNSUPPORTED: dict[str, Callable[[], GPT]] = {
     "dropout in training": lambda: gpt(dropout=0.5).train(),
     "another mixer": lambda: gpt(mixer="other"),
     "a mixer on the blocks' outputs": lambda: gpt(mixer="haar-output"),
-    "a mixer on keys and values": lambda: gpt(mixer="haar-keys"),
     "layers that differ in width": lambda: gpt(mixer="other widths"),
 }
 

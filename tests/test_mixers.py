@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.filters import CausalFilter
-from waveletgpt.models.gpt import GPT, GPTConfig, rotate
+from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import MIXERS, Site
 
 torch.set_num_threads(1)
@@ -105,6 +105,32 @@ def test_one_window_for_all(name: str, n_levels: int, window: int) -> None:
     assert torch.equal(kernels(name, n_levels=n_levels), mean_of(window, window).expand(8, window))
 
 
+def test_dyadic_starts_as_token_shift_on_a_quarter() -> None:
+    x = torch.randn(2, 20, 16)
+    mixed = MIXERS["dyadic"](Site(16, 3, 0))(x)
+    torch.testing.assert_close(mixed[:, 1:, 12:], x[:, :-1, 12:])
+    torch.testing.assert_close(mixed[..., :12], x[..., :12])
+    assert not mixed[:, 0, 12:].abs().gt(1e-6).any()
+
+
+def test_dyadic_kernels_can_be_every_haar_level_s_and_no_finer_than_that() -> None:
+    mixer = layer("dyadic", Site(16, 3, 0))
+    (weights,) = mixer.parameters()
+    assert weights.shape == (4, 1 + 3)
+    with torch.no_grad():
+        for level in range(4):  # an interval's weight is how much of the mean over 2**level it is
+            parts = torch.tensor([1.0, 1, 2, 4])
+            weights[level] = parts / 2**level * (parts.cumsum(0) <= 2**level)
+    found = mixer.kernel_matrix()
+    torch.testing.assert_close(found, torch.stack([mean_of(2**level, 8) for level in range(4)]))
+    with torch.no_grad():
+        weights.copy_(torch.randn(4, 4))
+    found = mixer.kernel_matrix()
+    assert torch.equal(found[:, 2], found[:, 3])
+    assert torch.equal(found[:, 4:], found[:, 4:5].expand(4, 4))
+    torch.testing.assert_close(found[:, 4:].sum(1), weights[:, 3])
+
+
 def test_exponential_moving_averages_halve_at_their_half_lives() -> None:
     found = kernels("ema", n_embd=8, n_levels=9)  # half-lives of 1, 4, 16 and 64 tokens
     for kernel, half_life in zip(found, (1, 4, 16, 64), strict=True):
@@ -180,18 +206,3 @@ def test_on_the_output_it_mixes_only_what_a_block_adds() -> None:
     (first, second), x, rotation = model.blocks, model.embedding(tokens), model.rotation
     stream = x + MIXERS["haar"](Site(8, 2, 0))(first(x, rotation) - x)
     torch.testing.assert_close(other(tokens), model.head(model.norm(second(stream, rotation))))
-
-
-def test_on_keys_and_values_it_leaves_queries_and_stream_alone() -> None:
-    model, other, tokens = twin("haar-keys")
-    (first, second), rotation = model.blocks, model.rotation
-    x = first(model.embedding(tokens), rotation)
-    normed = second.attention_norm(x)
-    mixed = MIXERS["haar"](Site(8, 2, 0))(normed)
-    weight = second.attention.qkv.weight
-    q, k, v = normed @ weight[:8].T, mixed @ weight[8:16].T, mixed @ weight[16:].T
-    q, k = rotate(q, rotation), rotate(k, rotation)  # of one head
-    attended = F.scaled_dot_product_attention(q, k, v, is_causal=True) @ second.attention.out.weight.T
-    x = x + attended
-    x = x + second.feed_forward(second.feed_forward_norm(x))
-    torch.testing.assert_close(other(tokens), model.head(model.norm(x)))

@@ -38,14 +38,15 @@ def test_the_learning_rate_warms_up_and_falls_by_half_a_cosine() -> None:
     assert max(learning_rate(optimizer, step, 3) for step in range(3)) == pytest.approx(0.075)  # all warm-up
 
 
-def test_only_matrices_are_decayed() -> None:
-    tiny = GPTConfig(block_size=32, n_layer=2, n_head=2, n_embd=16, n_hidden=32, n_levels=5, mixer="learnable")
+@pytest.mark.parametrize("mixer", ["learnable", "dyadic"])
+def test_only_matrices_are_decayed_and_no_mixers(mixer: str) -> None:
+    tiny = GPTConfig(block_size=32, n_layer=2, n_head=2, n_embd=16, n_hidden=32, n_levels=5, mixer=mixer)
     model = GPT(tiny)
     decayed, others = make_optimizer(model, OptimizerConfig(weight_decay=0.3)).param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert all("norm" in names[id(p)] or names[id(p)].startswith("mixers.") for p in others["params"])
-    assert all("norm" not in names[id(p)] for p in decayed["params"])
+    assert not any("norm" in names[id(p)] or "mixers." in names[id(p)] for p in decayed["params"])
     assert len(decayed["params"]) + len(others["params"]) == len(names)
 
 
