@@ -1,4 +1,4 @@
-"""Write the tables of docs/results.md anew, from the reports in results/: `python docs/results.py`.
+"""Write the tables of docs/results.md and README.md anew, from the reports in results/: `python docs/results.py`.
 
 A table stands between a line `<!-- NAME ARGUMENTS -->`, NAME being one of `TABLES`, and a line `<!-- end -->`.
 """
@@ -17,10 +17,14 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.training.report_table import bounds, minus, p_value
 from waveletgpt.training.speedup import difference
 
-PAGE = Path(__file__).with_name("results.md")
-RESULTS = Path(__file__).parent.parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
 MODALITIES = ("text", "audio", "music")
 BUDGETS = ("short", "long")
+POSITIONS = {"rope": "rotary", "learned": "learned"}
+SURE = 0.05
+"""Speed-ups are in bold where the final losses differ with a p-value below this."""
 BLOCK = re.compile(r"(<!-- (\w+)((?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Report = dict[str, Any]
@@ -66,6 +70,31 @@ def by_layer(positions: str, compared: str, speed: str, heading: str) -> list[li
                     [*row, interval(gap, unit), p_value(gap["p"]), f"{factor['value']:.2f}{bounds(factor, 1, '.2f')}"]
                 )
     return rows
+
+
+def summary() -> list[list[str]]:
+    """Speed-ups in steps of the longest comparison for each kind of positions and data."""
+    layers: dict[str, None] = {}
+    found = []
+    for positions, told in POSITIONS.items():
+        for modality, compared in reports(positions):
+            if compared:
+                found.append((modality, told, *compared[-1]))
+                layers |= dict.fromkeys(compared[-1][1]["variants"])
+    columns = [layer for layer in layers if layer != "none"]
+    rows = [["data", "positions", "tokens", "seeds", *(f"`{layer}`" for layer in columns)]]
+    for modality, told, name, whole in found:
+        cells = [speed_up(whole["variants"][layer]) if layer in whole["variants"] else "" for layer in columns]
+        rows.append([f"[{modality}](results/{name}/report.md)", told, millions(whole), seeds(whole), *cells])
+    return rows
+
+
+def speed_up(variant: dict[str, Any]) -> str:
+    """In steps, with its interval, and what tells apart from none by p < 0.05 in bold."""
+    factor = variant["speedup"]["steps"]
+    told = f"{factor['value']:.2f}"
+    p = variant["difference"]["p"]
+    return f"{f'**{told}**' if p is not None and p < SURE else told}{bounds(factor, 1, '.2f')}"
 
 
 def against(layer: str) -> list[list[str]]:
@@ -176,6 +205,7 @@ def seeds(whole: Report) -> str:
 
 
 TABLES: dict[str, Callable[..., list[list[str]]]] = {
+    "summary": summary,
     "in_steps": in_steps,
     "in_seconds": in_seconds,
     "against": against,
@@ -200,8 +230,9 @@ def page(text: str) -> str:
 
 
 def main() -> None:
-    """Write the page."""
-    write_text(PAGE, page(PAGE.read_text(encoding="utf-8")))
+    """Write the pages."""
+    for path in PAGES:
+        write_text(path, page(path.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -107,8 +107,11 @@ def caveats(report: dict[str, Any]) -> Iterator[str]:
         )
     if report.get("rates_from"):
         yield f"Learning rates are those that the comparison in `{report['rates_from']}` chose for each variant."
-    for name in [name for name, v in variants.items() if v["lr_at_edge"]]:
-        yield f"The best learning rate of {name} is the lowest or highest that was tried; a better one may lie beyond."
+    if edge := [name for name, v in variants.items() if v["lr_at_edge"]]:
+        yield (
+            f"The best learning rate of {', '.join(edge)} is the lowest or highest that was tried; a better one may "
+            "lie beyond."
+        )
     if report["steps_timed"] != "interleaved":
         yield "Step times are the runs' own, which ran at different times beside other work; the ratios are rough."
     partial = [name for name, v in variants.items() if len(v["runs"]) < n]

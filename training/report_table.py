@@ -46,7 +46,7 @@ def cells(report: dict[str, Any], name: str) -> list[str]:
         minus(f"{difference['mean'] * scale:+.4f}") + bounds(difference, scale, "+.4f"),
         p_value(difference["p"]),
         minus(f"{in_seconds['mean'] * scale:+.4f}") + bounds(in_seconds, scale, "+.4f"),
-        *(f"{speedup[kind]['value']:.3g}{bounds(speedup[kind], 1, '.3g')}" for kind in ("steps", "seconds")),
+        *(f"{speedup[kind]['value']:.2f}{bounds(speedup[kind], 1, '.2f')}" for kind in ("steps", "seconds")),
         f"\N{MULTIPLICATION SIGN} {time['ratio']:.3f} ({time['q25']:.3f} to {time['q75']:.3f})",
     ]
 

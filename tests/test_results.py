@@ -1,0 +1,62 @@
+"""The pages tell of the comparisons in results/ what their reports say."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from waveletgpt.common.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def results() -> ModuleType:
+    """docs/results.py"""
+    spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_table_is_what_the_reports_give(results: ModuleType) -> None:
+    for path in results.PAGES:
+        text = path.read_text(encoding="utf-8")
+        assert results.BLOCK.search(text), f"{path.name} has no table"
+        assert results.page(text) == text, f"{path.name} is not up to date: python docs/results.py"
+
+
+def test_every_comparison_is_told_of_and_every_link_leads_somewhere(results: ModuleType) -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    for report in (ROOT / "results").glob("*/report.json"):
+        assert f"results/{report.parent.name}/report.md" in text
+        assert report.with_name("report.md").is_file()
+
+
+def test_a_changed_figure_changes_the_page(results: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    report = results.report
+
+    def other(name: str) -> dict[str, object]:
+        found: dict[str, object] = report(name)
+        for variant in found["variants"].values():  # type: ignore[attr-defined]
+            variant["final"]["mean"] += 0.1
+        return found
+
+    monkeypatch.setattr(results, "report", other)
+    assert results.page(text) != text
+
+
+def test_the_blocks_a_baseline_needs_lie_between_two_measured(results: ModuleType) -> None:
+    plain = [(4, 3.0), (8, 2.0), (16, 1.5)]
+    assert results.blocks_for(3.5, plain) == "fewer than 4"
+    assert results.blocks_for(2.5, plain) == "5.7"  # half way in the logarithm
+    assert results.blocks_for(2.0, plain) == "8.0"
+    assert results.blocks_for(1.4, plain) == "none up to 16 reaches it"
+
+
+def test_an_unknown_table_is_named(results: ModuleType) -> None:
+    with pytest.raises(InputError, match="there is no table nothing; known are summary"):
+        results.page("<!-- nothing -->\n<!-- end -->")
