@@ -97,10 +97,12 @@ def speed_up(variant: dict[str, Any]) -> str:
     return f"{f'**{told}**' if p is not None and p < SURE else told}{bounds(factor, 1, '.2f')}"
 
 
-def against(layer: str) -> list[list[str]]:
-    """A layer's final losses less those of the others with the same seed, at the longer budget."""
+def against(layer: str, positions: str) -> list[list[str]]:
+    """A layer's final losses less those of the others with the same seed, at the longest budget."""
     rows = [["data", "tokens", "seeds", "beside", f"`{layer}` less that", "p"]]
-    for modality, found in reports("rope"):
+    for modality, found in reports(positions):
+        if not found:
+            continue
         name, whole = found[-1]
         unit, ours = whole["data"]["unit"], finals(whole["variants"][layer])
         others = [other for other in whole["variants"] if other != layer]
@@ -118,11 +120,12 @@ def against(layer: str) -> list[list[str]]:
 def overhead(*names: str) -> list[list[str]]:
     """What a step takes beside the baseline's, by layer, in each of some comparisons."""
     found = [report(name) for name in names]
-    layers = [layer for layer in found[0]["variants"] if layer != found[0]["baseline"]]
+    layers = dict.fromkeys(layer for whole in found for layer in whole["variants"] if layer != whole["baseline"])
     rows = [["layer", *(f"[{name}](../results/{name}/report.md)" for name in names)]]
     for layer in layers:
-        times = [whole["variants"][layer]["step_time"] for whole in found if layer in whole["variants"]]
-        rows.append([f"`{layer}`", *(f"{t['ratio']:.3f} ({t['q25']:.3f} to {t['q75']:.3f})" for t in times)])
+        times = [whole["variants"].get(layer, {}).get("step_time") for whole in found]
+        cells = [f"{time['ratio']:.3f} ({time['q25']:.3f} to {time['q75']:.3f})" if time else "" for time in times]
+        rows.append([f"`{layer}`", *cells])
     return rows
 
 
