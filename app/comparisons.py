@@ -15,16 +15,21 @@ SHIPPED_REPORTS = Path(__file__).resolve().parent.parent / "results"
 REPORT = "report.md"
 FIGURE = re.compile(r"^!\[([^\]]*)\]\(([^)/\\]+\.svg)\)\n*", re.MULTILINE)
 """A figure in a report."""
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)]*\)")
+"""A link to a file, which leads nowhere from the page."""
 
 
 def find_reports(directory: Path) -> dict[str, Path]:
-    """The reports in `directory` and below it, by the path of their folders within it.
+    """The reports in `directory` and below it, by the path of their folders within it; its README.md, if there is one,
+    comes first, as the overview.
 
     Raises InputError if there is no such directory.
     """
     if not directory.is_dir():
         raise InputError(f"{directory} is no directory; --results must be one that holds reports of compare.py")
-    return {str(path.parent.relative_to(directory)): path for path in sorted(directory.rglob(REPORT))}
+    reports = {str(path.parent.relative_to(directory)): path for path in sorted(directory.rglob(REPORT))}
+    overview = directory / "README.md"
+    return {"overview": overview} | reports if reports and overview.is_file() else reports
 
 
 def build_comparisons(directory: Path) -> None:
@@ -47,13 +52,13 @@ def build_comparisons(directory: Path) -> None:
 
 
 def shown(report: Path) -> tuple[str, str]:
-    """A report's Markdown without its figures, and the figures as HTML."""
+    """A report's Markdown without figures and links to other files, and the figures as HTML."""
     try:
         text = report.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         return "", note(f"{report} cannot be read: {error}", wrong=True)
     figures = [figure(report.with_name(name), about) for about, name in FIGURE.findall(text)]
-    return FIGURE.sub("", text), "".join(figures)
+    return LINK.sub(r"\1", FIGURE.sub("", text)), "".join(figures)
 
 
 def figure(path: Path, about: str) -> str:

@@ -1,4 +1,4 @@
-"""Write the tables of docs/results.md and README.md anew, from the reports in results/: `python docs/results.py`.
+"""Write the tables of `PAGES` anew, from the reports in results/: `python docs/results.py`.
 
 A table stands between a line `<!-- NAME ARGUMENTS -->`, NAME being one of `TABLES`, and a line `<!-- end -->`.
 """
@@ -19,7 +19,7 @@ from waveletgpt.training.speedup import difference
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
-PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md")
+PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md", RESULTS / "README.md")
 MODALITIES = ("text", "audio", "music")
 BUDGETS = ("short", "long")
 POSITIONS = {"rope": "rotary", "learned": "learned"}
@@ -72,8 +72,10 @@ def by_layer(positions: str, compared: str, speed: str, heading: str) -> list[li
     return rows
 
 
-def summary() -> list[list[str]]:
-    """Speed-ups in steps of the longest comparison for each kind of positions and data."""
+def summary(folder: str = "") -> list[list[str]]:
+    """Speed-ups in steps of the longest comparison for each kind of positions and data; `folder`: from the page to
+    the reports.
+    """
     layers: dict[str, None] = {}
     found = []
     for positions, told in POSITIONS.items():
@@ -85,7 +87,7 @@ def summary() -> list[list[str]]:
     rows = [["data", "positions", "tokens", "seeds", *(f"`{layer}`" for layer in columns)]]
     for modality, told, name, whole in found:
         cells = [speed_up(whole["variants"][layer]) if layer in whole["variants"] else "" for layer in columns]
-        rows.append([f"[{modality}](results/{name}/report.md)", told, millions(whole), seeds(whole), *cells])
+        rows.append([f"[{modality}]({folder}{name}/report.md)", told, millions(whole), seeds(whole), *cells])
     return rows
 
 

@@ -40,6 +40,18 @@ def test_reports_are_found_by_their_folders(reports: Path) -> None:
     assert list(find_reports(reports)) == ["audio", "text/rope"]
 
 
+def test_an_overview_comes_first_and_without_links_that_lead_nowhere(reports: Path) -> None:
+    (reports / "README.md").write_text("All: [text](text/rope/report.md), [paper](https://arxiv.org/abs/2409.12924)")
+    found = find_reports(reports)
+    assert list(found) == ["overview", "audio", "text/rope"]
+    assert shown(found["overview"]) == ("All: text, [paper](https://arxiv.org/abs/2409.12924)", "")
+
+
+def test_a_readme_without_reports_is_no_overview(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("Nothing yet.", encoding="utf-8")
+    assert not find_reports(tmp_path)
+
+
 def test_a_report_is_shown_with_those_of_its_figures_that_are_there(reports: Path) -> None:
     text, figures = shown(reports / "audio" / "report.md")
     assert text.startswith("# audio\n\n| variant | loss |")
@@ -78,7 +90,11 @@ def test_without_reports_the_tab_tells_how_to_make_one(tmp_path: Path, tiny_chec
 
 def test_the_shipped_reports_are_found() -> None:
     assert SHIPPED_REPORTS.is_dir()
-    for report in find_reports(SHIPPED_REPORTS).values():
+    overview, *others = find_reports(SHIPPED_REPORTS).values()
+    text, _ = shown(overview)
+    assert "| `haar` |" in text
+    assert len(others) > 1
+    for report in others:
         text, figures = shown(report)
         assert "python training/compare.py" in text
         assert "<img" in figures
