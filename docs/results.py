@@ -132,21 +132,18 @@ def overhead(*names: str) -> list[list[str]]:
 
 
 def controls(*names: str) -> list[list[str]]:
-    """Differences in final loss and speed-ups of one layer after the other, a column for each comparison."""
-    found = [report(name) for name in names]
-    rows = [
-        [
-            "layer",
-            *(
-                f"[{whole['data']['modality']}](../results/{name}/report.md), {whole['data']['unit']}"
-                for name, whole in zip(names, found, strict=True)
-            ),
-        ]
-    ]
-    for layer in found[0]["variants"]:
+    """Losses, their differences to the baseline's and speed-ups in steps: a row a layer, a column a comparison."""
+    found = [(name, report(name)) for name in names]
+    heads = [f"[{r['data']['modality']}](../results/{name}/report.md), {r['data']['unit']}" for name, r in found]
+    layers = dict.fromkeys(layer for _, whole in found for layer in whole["variants"])
+    rows = [["layer", *heads]]
+    for layer in layers:
         cells = []
-        for whole in found:
-            variant, unit = whole["variants"][layer], whole["data"]["unit"]
+        for _, whole in found:
+            variant, unit = whole["variants"].get(layer), whole["data"]["unit"]
+            if variant is None:
+                cells.append("")
+                continue
             gap, factor = variant["difference"], variant["speedup"]["steps"]["value"]
             beside = ""
             if gap is not None:
