@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from math import exp, log
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from waveletgpt.common.errors import InputError, run_command
@@ -119,16 +120,20 @@ def against(layer: str, positions: str) -> list[list[str]]:
     return rows
 
 
-def overhead(*names: str) -> list[list[str]]:
-    """What a step takes beside the baseline's, by layer, in each of some comparisons."""
-    found = [report(name) for name in names]
-    layers = dict.fromkeys(layer for whole in found for layer in whole["variants"] if layer != whole["baseline"])
-    rows = [["layer", *(f"[{name}](../results/{name}/report.md)" for name in names)]]
-    for layer in layers:
-        times = [whole["variants"].get(layer, {}).get("step_time") for whole in found]
+def overhead() -> list[list[str]]:
+    """What a step takes beside the baseline's, by layer: median and quartiles in each comparison; their median."""
+    found = [pair for positions in POSITIONS for _, pairs in reports(positions) for pair in pairs]
+    layers = dict.fromkeys(layer for _, whole in found for layer in whole["variants"] if layer != whole["baseline"])
+    rows = [["comparison", *(f"`{layer}`" for layer in layers)]]
+    for name, whole in found:
+        times = [whole["variants"].get(layer, {}).get("step_time") for layer in layers]
         cells = [f"{time['ratio']:.3f} ({time['q25']:.3f} to {time['q75']:.3f})" if time else "" for time in times]
-        rows.append([f"`{layer}`", *cells])
-    return rows
+        rows.append([f"[{name}](../results/{name}/report.md)", *cells])
+    of = {
+        layer: [r["variants"][layer]["step_time"]["ratio"] for _, r in found if layer in r["variants"]]
+        for layer in layers
+    }
+    return [*rows, ["median of these", *(f"{median(ratios):.3f}" for ratios in of.values())]]
 
 
 def controls(*names: str) -> list[list[str]]:
