@@ -165,7 +165,7 @@ def depth(name: str) -> list[list[str]]:
     unit, shared = whole["data"]["unit"], whole["model"]["n_layer"]
     deep = [(v["changes"].get("n_layer", shared), v) for v in whole["variants"].values()]
     plain = sorted((n, v["final"]["mean"]) for n, v in deep if v["mixer"] == "none")
-    rows = [["blocks", "layer", "parameters", "loss", "a baseline of as many blocks", "step time"]]
+    rows = [["blocks", "layer", "parameters", "loss", "blocks a baseline needs for it", "step time"]]
     for n, variant in sorted(deep, key=lambda pair: (pair[1]["mixer"] != "none", pair[1]["mixer"], pair[0])):
         same = "" if variant["mixer"] == "none" else blocks_for(variant["final"]["mean"], plain)
         step = f"{variant['step_time']['ratio']:.2f} times"
