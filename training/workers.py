@@ -175,11 +175,20 @@ def _ctrl_c_held() -> Iterator[None]:
     if sys.platform == "win32":
         yield
         return
+    # The mask is what those that are started inherit. It holds for this thread alone: another one may be given the
+    # signal, and Python's handler would still run here.
+    came: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if in_main else None
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _attempt(function: Callable[[J], R], job: J) -> R | InputError:
