@@ -224,7 +224,7 @@ def test_music_goes_on_from_a_midi_file(page: Page, midi_file: Path, tmp_path: P
     panel = opened(page, "music")
     expect(panel.locator("#music-prompt").get_by_text("Click to Upload")).to_be_visible()
     panel.locator("#music-prompt input[type=file]").set_input_files(midi_file)
-    expect(panel.get_by_text("scale.mid")).to_be_visible()
+    expect(panel.get_by_role("cell", name="scale.mid")).to_be_visible()  # uploaded; before that it is no cell
     generate(panel, "50")
     for side in SIDES:
         column = panel.locator(f"#music-{side}")
