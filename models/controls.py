@@ -66,15 +66,3 @@ def _convolved(kernel: Tensor, low_pass: Tensor, step: int) -> Tensor:
     for i, weight in enumerate(low_pass):
         longer[i * step : i * step + len(kernel)] += weight * kernel
     return longer
-
-
-def approximation_and_detail(levels: list[int]) -> FixedFilter:
-    """Haar averages of `levels`, then on as many other coordinates Haar details of the same levels: what the average
-    of level l takes away from that of level l - 1. No level's scale is lost to both.
-    """
-    length = 2 ** max(levels)
-    ages = torch.arange(length)
-    windows = 2 ** torch.tensor(levels)[:, None]
-    averages = (ages < windows) / windows
-    details = averages * torch.where(ages < windows // 2, 1.0, -1.0)
-    return FixedFilter(torch.cat([averages, details]))

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from waveletgpt.models.controls import approximation_and_detail, delays, family, moving_averages
+from waveletgpt.models.controls import delays, family, moving_averages
 from waveletgpt.models.dyadic import DyadicFilter
 from waveletgpt.models.filters import CausalFilter, Place
-from waveletgpt.models.wavelet import CausalWavelet, WaveletKind, linear_levels
+from waveletgpt.models.wavelet import CausalWavelet, HaarDetail, WaveletKind, linear_levels
 
 
 class Mixer(Protocol):
@@ -89,6 +89,6 @@ MIXERS: Builders = {
     # Other wavelets
     "db2": lambda at: family("db2", at.linear(at.half), at.n_levels),
     "sym4": lambda at: family("sym4", at.linear(at.half), at.n_levels),
-    "haar-detail": lambda at: approximation_and_detail(at.linear(at.quarter)),
+    "haar-detail": lambda at: HaarDetail(at.linear(at.quarter)),
 }
 """What README and docs/log.md tell of."""

@@ -67,7 +67,7 @@ class CausalWavelet(CausalFilter):
         first = x.shape[2] - self.width
         weights = F.pad(0.5**self.levels, (first, 0), value=1.0)  # (E,)
         starts = [first + start for start in self.starts]
-        y: Tensor = _HaarCascade.apply(x, weights, starts)  # type: ignore[no-untyped-call]
+        y: Tensor = _HaarCascade.apply(x, weights, starts, None)  # type: ignore[no-untyped-call]
         return y
 
     def kernel_matrix(self) -> Tensor:
@@ -103,6 +103,43 @@ class CausalWavelet(CausalFilter):
         return state.total / 2**self.levels
 
 
+class HaarDetail(CausalFilter):
+    """Haar averages and, by turns with them, Haar details: what the average of level l takes away from that of level
+    l - 1. So no level's scale is lost to both.
+
+    `levels`, in rising order, are those of the averages, and of as many details.
+    """
+
+    levels: Tensor
+    signs: Tensor
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        by_coordinate = torch.tensor(levels).repeat_interleave(2)
+        super().__init__((2**by_coordinate).tolist())
+        self.register_buffer("levels", by_coordinate, persistent=False)  # (C,)
+        # What each level of the cascade adds of its past, (L, C): details take it off in their last.
+        signs = torch.ones(int(by_coordinate[-1]), self.width)
+        signs[by_coordinate[1::2] - 1, torch.arange(1, self.width, 2)] = -1
+        self.register_buffer("signs", signs, persistent=False)
+        self.starts = [int((by_coordinate < level).sum()) for level in range(1, len(signs) + 1)]
+
+    def mix(self, x: Tensor) -> Tensor:
+        """See `CausalFilter`."""
+        first = x.shape[2] - self.width
+        weights = F.pad(0.5**self.levels, (first, 0), value=1.0)  # (E,)
+        starts = [first + start for start in self.starts]
+        signs = F.pad(self.signs, (first, 0))  # (L, E)
+        y: Tensor = _HaarCascade.apply(x, weights, starts, signs)  # type: ignore[no-untyped-call]
+        return y
+
+    def kernel_matrix(self) -> Tensor:
+        """See `CausalFilter`."""
+        ages, windows = torch.arange(self.window, device=self.levels.device), 2 ** self.levels[:, None]
+        averages = (ages < windows) / windows
+        late = (ages >= windows // 2) & (torch.arange(self.width, device=ages.device) % 2 == 1)[:, None]
+        return torch.where(late, -averages, averages)
+
+
 def linear_levels(width: int, n_levels: int) -> list[int]:
     """The paper's levels for `width` coordinates: from 1 to `n_levels`, rising linearly."""
     levels: list[int] = torch.linspace(1, n_levels, width).round().long().tolist()
@@ -110,26 +147,27 @@ def linear_levels(width: int, n_levels: int) -> list[int]:
 
 
 class _HaarCascade(torch.autograd.Function):
-    """The undecimated Haar approximation by its a trous cascade: the sum of level l is that of level l-1 now and
-    2^(l-1) steps ago. Linear in x, so the backward pass is the same cascade looking ahead, and saves nothing of x.
+    """The undecimated Haar transform by its a trous cascade: the sum of level l is that of level l-1 now and 2^(l-1)
+    steps ago. Linear in x, so the backward pass is the same cascade looking ahead, and saves nothing of x.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weights: Tensor, starts: list[int]) -> Tensor:
-        ctx.save_for_backward(weights)
+    def forward(ctx: Any, x: Tensor, weights: Tensor, starts: list[int], signs: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weights, signs)
         ctx.starts = starts
-        return _cascade(x, weights, starts, ahead=False)
+        return _cascade(x, weights, starts, signs, ahead=False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (weights,) = ctx.saved_tensors
-        return _cascade(grad, weights, ctx.starts, ahead=True), None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        weights, signs = ctx.saved_tensors
+        return _cascade(grad, weights, ctx.starts, signs, ahead=True), None, None, None
 
 
-def _cascade(x: Tensor, weights: Tensor, starts: list[int], *, ahead: bool) -> Tensor:
+def _cascade(x: Tensor, weights: Tensor, starts: list[int], signs: Tensor | None, *, ahead: bool) -> Tensor:
     """Sum the last coordinates of x (B, T, E), by `weights` (E,), over past inputs, or over future ones if `ahead`.
 
-    `starts` are, for each level, the first of the E coordinates that has it or a higher one.
+    `starts` are, for each level, the first of the E coordinates that has it or a higher one; `signs` (L, E), by which
+    each level takes what it adds, are 1 unless given.
     The weights are powers of two, so that to weigh the inputs or the sums is the same. Sums are taken in float32 or
     better; the result has x's dtype.
     """
@@ -140,8 +178,6 @@ def _cascade(x: Tensor, weights: Tensor, starts: list[int], *, ahead: bool) -> T
         delay = 2 ** (level - 1)
         if delay < T:
             here, there = part[:, delay:], part[:, :-delay]
-            if ahead:
-                there += here.clone()
-            else:
-                here += there.clone()
+            to, of = (there, here) if ahead else (here, there)
+            to += of.clone() if signs is None else of * signs[level - 1, start:]
     return y.to(x.dtype)
