@@ -24,7 +24,7 @@ class DyadicFilter(CausalFilter):
     intervals: Tensor
     sizes: Tensor
 
-    def __init__(self, width: int, n_levels: int, start: Tensor | None = None) -> None:
+    def __init__(self, width: int, n_levels: int) -> None:
         super().__init__([2**n_levels] * width)
         lags, scales = torch.arange(self.window), n_levels + 1
         ends = 2 ** torch.arange(scales)[:, None]
@@ -33,7 +33,7 @@ class DyadicFilter(CausalFilter):
         sizes = intervals.sum(1).float()
         self.register_buffer("intervals", intervals / sizes[:, None], persistent=False)  # (S, W)
         self.register_buffer("sizes", sizes, persistent=False)  # (S,)
-        self.weights = nn.Parameter(token_shift(width, n_levels) if start is None else start)  # (C, S)
+        self.weights = nn.Parameter(torch.eye(scales)[1].repeat(width, 1))  # (C, S)
 
     def kernel_matrix(self) -> Tensor:
         """See `CausalFilter`."""
@@ -43,24 +43,6 @@ class DyadicFilter(CausalFilter):
         """See `CausalFilter`."""
         y: Tensor = _DyadicSums.apply(x, (self.weights / self.sizes).T.contiguous())  # type: ignore[no-untyped-call]
         return y
-
-
-def token_shift(width: int, n_levels: int) -> Tensor:
-    """The weights (C, S) of so many coordinates that each are their value one token ago."""
-    return torch.eye(n_levels + 1)[1].repeat(width, 1)
-
-
-def averages(levels: list[int], n_levels: int) -> Tensor:
-    """The weights (C, S) of Haar averages of `levels`: an interval weighs as much of the mean as it fills."""
-    sizes = torch.tensor([1.0, *(2.0**scale for scale in range(n_levels))])
-    windows = 2.0 ** torch.tensor(levels)[:, None]
-    return torch.where(sizes.cumsum(0) <= windows, sizes / windows, 0)
-
-
-def details(levels: list[int], n_levels: int) -> Tensor:
-    """The weights (C, S) of Haar details of `levels`: the older half of the window is taken off."""
-    older = torch.arange(n_levels + 1) == torch.tensor(levels)[:, None]
-    return torch.where(older, -1, 1) * averages(levels, n_levels)
 
 
 class _DyadicSums(torch.autograd.Function):

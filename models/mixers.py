@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from waveletgpt.models.controls import delays, family, moving_averages
-from waveletgpt.models.dyadic import DyadicFilter, averages, details, token_shift
+from waveletgpt.models.dyadic import DyadicFilter
 from waveletgpt.models.filters import CausalFilter, Place
 from waveletgpt.models.wavelet import CausalWavelet, HaarDetail, WaveletKind, linear_levels
 
@@ -56,11 +56,6 @@ class Site:
         """The same for half of the coordinates."""
         return [min(level, self.n_levels)] * self.half
 
-    def dyadic(self, width: int, *starts: Callable[[int, int], Tensor]) -> DyadicFilter:
-        """Dyadic kernels for `width` coordinates, as many for each way to start."""
-        each = max(1, width // len(starts))
-        return DyadicFilter(each * len(starts), self.n_levels, torch.cat([s(each, self.n_levels) for s in starts]))
-
     def linear(self, width: int) -> list[int]:
         """Levels as the paper has them, for so many coordinates."""
         return linear_levels(width, self.n_levels)
@@ -72,16 +67,6 @@ def placed(filters: CausalFilter, place: Place) -> CausalFilter:
     return filters
 
 
-def all_averages(width: int, n_levels: int) -> Tensor:
-    """Dyadic weights that start as Haar averages, levels rising linearly."""
-    return averages(linear_levels(width, n_levels), n_levels)
-
-
-def all_details(width: int, n_levels: int) -> Tensor:
-    """Dyadic weights that start as Haar details, levels rising linearly."""
-    return details(linear_levels(width, n_levels), n_levels)
-
-
 Builders = dict[str, Callable[[Site], nn.Module]]
 
 MIXERS: Builders = {
@@ -90,10 +75,6 @@ MIXERS: Builders = {
     "learnable": lambda at: at.wavelet("learnable"),
     # Every scale at once, on a quarter
     "dyadic": lambda at: DyadicFilter(at.quarter, at.n_levels),
-    # The same, but some of the coordinates start as Haar averages or details of all levels
-    "dyadic-detail": lambda at: at.dyadic(at.quarter, token_shift, all_details),
-    "dyadic-detail-half": lambda at: at.dyadic(at.half, token_shift, all_details),
-    "dyadic-average-detail-half": lambda at: at.dyadic(at.half, all_averages, all_details),
     # Is it the nearest neighbour alone? One scale alone? The shape of the window? That kernels are learned?
     "shift": lambda at: delays([1] * at.half),
     "window4": lambda at: at.wavelet("haar", at.one_level(4)),
