@@ -37,7 +37,11 @@ def report(name: str) -> Report:
     return found
 
 
-def reports(positions: str) -> list[tuple[str, list[tuple[str, Report]]]]:
+Found = list[tuple[str, list[tuple[str, Report]]]]
+"""Comparisons by modality, with their names."""
+
+
+def reports(positions: str) -> Found:
     """By modality, the comparisons with such positions by their names: of the shorter budget, then of the longer."""
     names = {modality: [f"{modality}-{positions}-{budget}" for budget in BUDGETS] for modality in MODALITIES}
     return [(m, [(name, report(name)) for name in found if (RESULTS / name).exists()]) for m, found in names.items()]
@@ -45,18 +49,24 @@ def reports(positions: str) -> list[tuple[str, list[tuple[str, Report]]]]:
 
 def in_steps(positions: str) -> list[list[str]]:
     """Differences in final loss and speed-ups, at equal steps."""
-    return by_layer(positions, "difference", "steps", "difference")
+    return by_layer(reports(positions), "difference", "steps", "difference")
 
 
 def in_seconds(positions: str) -> list[list[str]]:
     """The same, at equal seconds."""
-    return by_layer(positions, "difference_in_equal_seconds", "seconds", "difference in equal seconds")
+    return by_layer(reports(positions), "difference_in_equal_seconds", "seconds", "difference in equal seconds")
 
 
-def by_layer(positions: str, compared: str, speed: str, heading: str) -> list[list[str]]:
+def named(*names: str) -> list[list[str]]:
+    """Differences in final loss and speed-ups, at equal steps, of comparisons by their names."""
+    found = [(whole["data"]["modality"], [(name, whole)]) for name in names for whole in [report(name)]]
+    return by_layer(found, "difference", "steps", "difference")
+
+
+def by_layer(comparisons: Found, compared: str, speed: str, heading: str) -> list[list[str]]:
     """A row for every layer of every comparison."""
     rows = [["data", "tokens", "seeds", "layer", "loss", heading, "p", f"speed-up in {speed}"]]
-    for modality, found in reports(positions):
+    for modality, found in comparisons:
         for name, whole in found:
             unit = whole["data"]["unit"]
             for layer, variant in whole["variants"].items():
@@ -215,6 +225,7 @@ TABLES: dict[str, Callable[..., list[list[str]]]] = {
     "summary": summary,
     "in_steps": in_steps,
     "in_seconds": in_seconds,
+    "named": named,
     "against": against,
     "overhead": overhead,
     "controls": controls,
