@@ -30,7 +30,7 @@ from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import MIXERS
 from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
-from waveletgpt.training.optimizer import make_optimizer
+from waveletgpt.training.optimizer import Optimizers, make_optimizer
 from waveletgpt.training.processes import pick_autocast, pick_device, pick_precision
 
 BASELINE = "none"
@@ -145,7 +145,7 @@ class Contender:
         self.optimizer = (
             make_optimizer(self.model, self.settings)
             if ours
-            else torch.optim.AdamW(self.model.parameters(), lr=self.settings.lr, betas=self.settings.betas)
+            else Optimizers(torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=self.settings.betas))
         )
         if config.compile:
             self.model.compile()
@@ -159,7 +159,7 @@ class Contender:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         synchronize(self.device)
         return time.perf_counter() - started
 

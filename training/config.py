@@ -5,32 +5,46 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPTConfig
 
 Precision = Literal["auto", "float32", "bfloat16"]
+OptimizerName = Literal["muon", "adamw"]
 
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up, cosine decay and gradient clipping."""
+    """Muon and AdamW, or AdamW alone, with linear warm-up, cosine decay and gradient clipping."""
 
-    lr: float = 1e-3
-    """Peak learning rate."""
+    name: OptimizerName = "muon"
+    """muon: Muon for the matrices of the blocks, AdamW for everything else. adamw: AdamW for all, as in the paper."""
+    lr: float = 6e-3
+    """Peak learning rate, of Muon with muon and of AdamW with adamw."""
+    adamw_lr: float = 3e-3
+    """With muon: peak learning rate of AdamW, for embedding, head, norms and filters."""
+    momentum: float = 0.95
+    """Of Muon."""
     min_lr_ratio: float = 0.1
     """Learning rate at the last step, as a fraction of the peak."""
     warmup_steps: int = 200
     weight_decay: float = 0.1
     """On matrices; norms and wavelet kernels have none."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """Of AdamW."""
     clip: float = 1.0
     """Largest norm of the gradient."""
 
     def __post_init__(self) -> None:
+        if self.name not in get_args(OptimizerName):
+            raise InputError(f"--optimizer.name is {self.name!r}; choose muon or adamw")
         if not 0 < self.lr < 1:
             raise InputError(f"--optimizer.lr is {self.lr}; it must be above 0 and below 1")
+        if not 0 < self.adamw_lr < 1:
+            raise InputError(f"--optimizer.adamw-lr is {self.adamw_lr}; it must be above 0 and below 1")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"--optimizer.momentum is {self.momentum}; it must be at least 0 and below 1")
         if not 0 <= self.min_lr_ratio <= 1:
             raise InputError(f"--optimizer.min-lr-ratio is {self.min_lr_ratio}; it must be from 0 to 1")
         if self.warmup_steps < 0:
@@ -54,7 +68,8 @@ class TrainConfig:
     resume: bool = False
     """Continue the run in --out from its last save."""
     allow_changes: bool = False
-    """With --resume: go on with other settings than the run was begun with, all but those of the model."""
+    """With --resume: go on with other settings than the run was begun with, all but those of the model. Of these,
+    block_size may change if positions are rotary: short windows first, longer ones later."""
     model: GPTConfig = field(default_factory=GPTConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     batch_size: int = 32
@@ -122,6 +137,8 @@ def differences(begun: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """
     defaults = _flat(TrainConfig(data=Path(), out=Path()).to_dict())
     then = {**defaults, **_flat(begun)}
+    if begun and "optimizer.name" not in _flat(begun):  # begun when there was AdamW alone
+        then["optimizer.name"] = "adamw"
     if then["precision"] == "auto":  # what it was where a state does not say
         then["precision"] = "float32"
     flat = {name: value for name, value in _flat(now).items() if name not in MAY_DIFFER}
@@ -151,7 +168,7 @@ PRESETS: dict[str, Preset] = {
     "debug": partial(
         TrainConfig,
         model=GPTConfig(block_size=64, n_layer=2, n_head=2, n_embd=16, n_hidden=32, n_levels=6),
-        optimizer=OptimizerConfig(lr=1e-2, warmup_steps=2),
+        optimizer=OptimizerConfig(lr=1e-2, adamw_lr=1e-2, warmup_steps=2),
         batch_size=8,
         steps=20,
         eval_every=10,
@@ -161,7 +178,7 @@ PRESETS: dict[str, Preset] = {
     "cpu": partial(
         TrainConfig,
         model=GPTConfig(n_layer=6),
-        optimizer=OptimizerConfig(lr=3e-3, warmup_steps=200),
+        optimizer=OptimizerConfig(warmup_steps=200),
         batch_size=4,
         steps=14_000,
         eval_every=500,
@@ -170,7 +187,7 @@ PRESETS: dict[str, Preset] = {
     "paper": partial(
         TrainConfig,
         model=GPTConfig(),
-        optimizer=OptimizerConfig(lr=1e-3, warmup_steps=500),
+        optimizer=OptimizerConfig(warmup_steps=500),
         batch_size=64,
         steps=12_000,
         eval_every=500,

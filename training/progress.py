@@ -20,7 +20,7 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.curves import Curves
 from waveletgpt.training.data import DatasetInfo
-from waveletgpt.training.optimizer import learning_rate
+from waveletgpt.training.optimizer import rate_fraction
 
 
 class TrainingProgress:
@@ -59,7 +59,8 @@ class TrainingProgress:
         shown = f"{loss:.4f} {self.report}"
         self.bar.update(self.task, completed=step, loss=shown, speed=f"{speed:,.0f} tokens/s")
         mean = in_unit(sum(losses) / len(losses), self.report)
-        rate = learning_rate(self.config.optimizer, step - 1, self.config.steps)
+        settings = self.config.optimizer
+        rate = settings.lr * rate_fraction(settings, step - 1, self.config.steps)
         self.curves.add(step, {f"train/{self.unit}": mean, "learning_rate": rate, "tokens_per_second": speed})
 
     def evaluated(self, train_loss: float, val_loss: float, *, is_best: bool) -> None:

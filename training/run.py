@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from rich.console import Console
 
 from waveletgpt.common.errors import DiskFullError, InputError
@@ -19,6 +18,7 @@ from waveletgpt.models.gpt import GPT
 from waveletgpt.training.card import model_card
 from waveletgpt.training.config import TrainConfig, as_flags, differences
 from waveletgpt.training.data import DatasetInfo
+from waveletgpt.training.optimizer import Optimizers
 from waveletgpt.training.processes import Processes
 from waveletgpt.training.samples import has_sample, write_sample
 from waveletgpt.training.state import State, collect, read_facts, read_state, restore, weights_in, write_state
@@ -77,7 +77,7 @@ class Run:
         config: TrainConfig,
         data: DatasetInfo,
         model: GPT,
-        optimizer: torch.optim.Optimizer,
+        optimizer: Optimizers,
         *,
         processes: Processes,
         console: Console,
@@ -147,7 +147,7 @@ class Run:
         except (KeyError, TypeError) as error:
             raise InputError(f"{self.state_path} cannot be resumed from: {error}") from None
         self._check_settings(begun)
-        return read_state(self.state_path, self.model)
+        return read_state(self.state_path, self.model, self.optimizer)
 
     def _check_settings(self, begun: dict[str, Any]) -> None:
         """InputError if the run was begun on other data or with other settings, unless --allow-changes."""
@@ -155,8 +155,10 @@ class Run:
         if begun.pop("data_digests", None) != now.pop("data_digests"):
             raise InputError(f"{self.out} was begun on other data than {self.config.data} holds; give --data the same")
         differ = differences(begun, now)
-        of_the_model = {name: value for name, value in differ.items() if name.startswith("model.")}
-        refused = of_the_model if self.config.allow_changes else differ
+        fixed = {name: value for name, value in differ.items() if name.startswith("model.")}
+        if self.config.model.positions == "rope":  # no weight depends on the context then, so that windows may grow
+            fixed.pop("model.block_size", None)
+        refused = fixed if self.config.allow_changes else differ
         if refused:
             raise InputError(
                 f"{self.out} was begun with other settings ({', '.join(refused)}); "

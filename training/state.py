@@ -1,4 +1,4 @@
-"""What resuming needs: weights in float32 and AdamW's moments, in one safetensors file.
+"""What resuming needs: weights in float32 and the optimizers' moments, in one safetensors file.
 
 Nothing else is needed, since the order of the data, the learning rate and every random draw are functions of the
 seed and the step. Tensors are whole, however many processes share the run.
@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
 from waveletgpt.models.checkpoint import write_tensors
+from waveletgpt.training.optimizer import Optimizers
 from waveletgpt.training.parallel import hand_out, whole
 from waveletgpt.training.processes import Processes
 
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 State = dict[str, Tensor]
 """Whole tensors on the CPU: model.<name>, and optimizer.<moment>.<name>."""
 
 
-def collect(model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool) -> State:
+def collect(model: nn.Module, optimizer: Optimizers, *, keep: bool) -> State:
     """The state of a run, or nothing unless `keep`; all processes must collect at the same time."""
     state = {}
 
@@ -35,9 +35,10 @@ def collect(model: nn.Module, optimizer: torch.optim.Optimizer, *, keep: bool) -
 
     for name, weight in model.state_dict().items():
         take(f"model.{name}", weight)
-    for name, parameter in model.named_parameters():
-        for moment in MOMENTS:
-            take(f"optimizer.{moment}.{name}", optimizer.state[parameter][moment])
+    names = names_of(model)
+    for parameter, memory, moments in optimizer.memories():
+        for moment in moments:
+            take(f"optimizer.{moment}.{names[parameter]}", memory[moment])
     return state
 
 
@@ -62,11 +63,13 @@ def read_facts(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} cannot be resumed from: {error}") from None
 
 
-def read_state(path: Path, model: nn.Module) -> State:
+def read_state(path: Path, model: nn.Module, optimizer: Optimizers) -> State:
     """The tensors of a saved state; InputError if they are not those of `model` and its optimizer."""
     expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    for name, parameter in model.named_parameters():
-        expected |= {f"optimizer.{m}.{name}": () if m == "step" else tuple(parameter.shape) for m in MOMENTS}
+    names = names_of(model)
+    for parameter, _, moments in optimizer.memories():
+        shape = tuple(parameter.shape)
+        expected |= {f"optimizer.{m}.{names[parameter]}": () if m == "step" else shape for m in moments}
     with safe_open(path, framework="pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no mapping
         wrong = sorted(name for name in expected if found.get(name) != expected[name])
@@ -75,14 +78,19 @@ def read_state(path: Path, model: nn.Module) -> State:
         return {name: file.get_tensor(name) for name in expected}
 
 
-def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer, processes: Processes) -> None:
+def restore(state: State, model: nn.Module, optimizer: Optimizers, processes: Processes) -> None:
     """Put a state, which only the first process needs to have, into `model` and `optimizer` on all of them."""
     with torch.no_grad():
         for name, weight in model.state_dict().items():
             weight.copy_(hand_out(state.get(f"model.{name}"), weight, processes))
-    for name, parameter in model.named_parameters():
+    names = names_of(model)
+    for parameter, memory, moments in optimizer.memories():
         like = {"step": torch.zeros((), device=parameter.device)}
-        optimizer.state[parameter] = {
-            moment: hand_out(state.get(f"optimizer.{moment}.{name}"), like.get(moment, parameter), processes)
-            for moment in MOMENTS
-        }
+        for moment in moments:
+            saved = state.get(f"optimizer.{moment}.{names[parameter]}")
+            memory[moment] = hand_out(saved, like.get(moment, parameter), processes)
+
+
+def names_of(model: nn.Module) -> dict[Tensor, str]:
+    """The name of each parameter."""
+    return {parameter: name for name, parameter in model.named_parameters()}

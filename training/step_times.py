@@ -81,7 +81,8 @@ def step_times(
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """What decides step times beside the models."""
     keys = ("batch_size", "accumulate", "augment", "compile")
-    return {**{key: getattr(config, key) for key in keys}, "hardware": hardware(config)}
+    of_config = {key: getattr(config, key) for key in keys}
+    return {**of_config, "optimizer": config.optimizer.name, "hardware": hardware(config)}
 
 
 def _kept(path: Path, asked: dict[str, Any]) -> Seconds | None:
@@ -116,7 +117,7 @@ class Contender:
             (loss / len(parts)).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         _synchronize(self.device)
         return time.perf_counter() - started
 

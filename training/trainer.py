@@ -15,7 +15,7 @@ from waveletgpt.training.batches import Batches
 from waveletgpt.training.config import OF_A_MACHINE, TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate, token_loss
-from waveletgpt.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from waveletgpt.training.optimizer import make_optimizer, rate_fraction
 from waveletgpt.training.parallel import gradients_meet, spread
 from waveletgpt.training.processes import pick_autocast, pick_device, pick_precision, process_group, to_device
 from waveletgpt.training.progress import TrainingProgress
@@ -75,7 +75,7 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
 
         def take_step(step: int) -> Tensor:
             """Learn from the batch of `step`; its loss stays on the device, so that no step waits for it."""
-            set_learning_rate(optimizer, learning_rate(config.optimizer, step, config.steps))
+            optimizer.set_rate(rate_fraction(config.optimizer, step, config.steps))
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
             losses = []
             for inputs, targets, is_last in batches.parts(step):
@@ -86,7 +86,7 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
                 losses.append(loss.detach())
             nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             return torch.stack(losses).mean()
 
         console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_first)

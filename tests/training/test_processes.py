@@ -58,12 +58,12 @@ def learnable(debug: Debug, tmp_path: Path) -> TrainConfig:
 
 
 def test_gradients_are_those_of_one_process(by_two: Path, learnable: TrainConfig) -> None:
-    """After one step AdamW's first moments are a tenth of the gradients."""
+    """After one step AdamW's first moments are a tenth of the gradients, and Muon's momenta a twentieth."""
     train(replace(learnable, steps=1))
     one, two = (load_file(out / "state.safetensors") for out in (learnable.out, by_two / "a step"))
     assert one.keys() == two.keys()
-    gradients = [name for name in one if name.startswith("optimizer.exp_avg.")]
-    assert len(gradients) > 10
+    gradients = [name for name in one if name.startswith(("optimizer.exp_avg.", "optimizer.momentum_buffer."))]
+    assert len(gradients) == len([name for name in one if name.startswith("model.")])
     for name in gradients:
         assert one[name].abs().max() > 1e-6, name
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-8)
@@ -75,12 +75,12 @@ def test_two_processes_train_as_one(by_two: Path, learnable: TrainConfig, metric
     train(learnable)
     one, two = metrics(learnable.out), metrics(by_two / name)
     assert [line[:2] for line in one] == [line[:2] for line in two]
-    torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=1e-4, atol=0)
+    torch.testing.assert_close(torch.tensor(two), torch.tensor(one), rtol=5e-4, atol=0)
     state, expected = (load_file(out / "state.safetensors") for out in (by_two / name, learnable.out))
     assert state.keys() == expected.keys()
     for weight, tensor in state.items():
         if weight.startswith("model."):
-            torch.testing.assert_close(tensor, expected[weight], rtol=0, atol=2e-3)
+            torch.testing.assert_close(tensor, expected[weight], rtol=0, atol=1e-2)  # Muon's products are in bfloat16
     assert load_checkpoint(by_two / name / "best").info.model == load_checkpoint(learnable.out / "best").info.model
     assert {path.name for path in (by_two / name).iterdir()} == {path.name for path in learnable.out.iterdir()}
 
@@ -114,7 +114,7 @@ def test_the_data_of_a_step_do_not_depend_on_who_reads_them(
 ) -> None:
     """Each mixer, each number of processes and of parts: the same windows at the same step."""
     read: dict[int, list[int]] = {}
-    share, windows_at, step_of = Processes.share, batches.windows_at, trainer.learning_rate
+    share, windows_at, step_of = Processes.share, batches.windows_at, trainer.rate_fraction
     now = 0
 
     def noting_step(config: Any, step: int, steps: int) -> float:
@@ -126,7 +126,7 @@ def test_the_data_of_a_step_do_not_depend_on_who_reads_them(
         read.setdefault(now, []).extend(offsets)
         return windows_at(tokens, offsets, block_size)
 
-    monkeypatch.setattr(trainer, "learning_rate", noting_step)
+    monkeypatch.setattr(trainer, "rate_fraction", noting_step)
     monkeypatch.setattr(batches, "windows_at", noting_offsets)
 
     def offsets(name: str, processes: Processes, **changes: Any) -> dict[int, list[int]]:

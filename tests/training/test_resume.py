@@ -199,12 +199,23 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_mistake(
     before = contents(tmp_path)
     assert "add --resume" in refused(debug(tmp_path / "run"))
     other = debug(tmp_path / "run", resume=True, steps=40, seed=1)
-    message = refused(replace(other, optimizer=OptimizerConfig(lr=1e-3, warmup_steps=2)))
+    message = refused(replace(other, optimizer=OptimizerConfig(lr=1e-3, adamw_lr=1e-2, warmup_steps=2)))
     assert "(optimizer.lr, steps, seed)" in message
     assert "resume with --optimizer.lr 0.01 --steps 20 --seed 0" in message
     wider = replace(other, model=replace(other.model, n_hidden=64), steps=20, seed=0, allow_changes=True)
     assert "(model.n_hidden)" in refused(wider)
+    learned = replace(wider.model, n_hidden=32, block_size=128, positions="learned")
+    assert "(model.block_size, model.positions)" in refused(replace(wider, model=learned))
     assert contents(tmp_path) == before
+
+
+def test_the_context_may_grow_on_the_way_with_rotary_positions(debug: Debug, tmp_path: Path, metrics: Metrics) -> None:
+    train(debug(tmp_path))
+    short = debug(tmp_path).model
+    longer = debug(tmp_path, model=replace(short, block_size=128), batch_size=4, steps=30, resume=True)
+    train(replace(longer, allow_changes=True))
+    assert [line[:2] for line in metrics(tmp_path)] == [(10, 5120), (20, 10240), (30, 15360)]
+    assert load_checkpoint(tmp_path / "last").info.model.block_size == 128
 
 
 def test_a_run_goes_on_with_other_settings_if_that_is_meant(

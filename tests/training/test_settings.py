@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT, GPTConfig
@@ -17,37 +18,68 @@ from waveletgpt.training.config import (
     OF_A_MACHINE,
     PRESETS,
     OptimizerConfig,
+    OptimizerName,
     TrainConfig,
     as_flags,
     differences,
 )
-from waveletgpt.training.optimizer import learning_rate, make_optimizer
+from waveletgpt.training.optimizer import make_optimizer, rate_fraction
 
 Debug = Callable[..., TrainConfig]
 
 
 def test_the_learning_rate_warms_up_and_falls_by_half_a_cosine() -> None:
-    optimizer = OptimizerConfig(lr=0.1, min_lr_ratio=0.1, warmup_steps=4)
-    rates = [learning_rate(optimizer, step, 24) for step in range(24)]
-    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
-    assert rates[14] == pytest.approx(0.055)  # half-way down
-    assert rates[9] == pytest.approx(0.01 + 0.09 * (1 + math.cos(math.pi / 4)) / 2)
+    optimizer = OptimizerConfig(min_lr_ratio=0.1, warmup_steps=4)
+    rates = [rate_fraction(optimizer, step, 24) for step in range(24)]
+    assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert rates[14] == pytest.approx(0.55)  # half-way down
+    assert rates[9] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
     assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert learning_rate(optimizer, 24, 24) == pytest.approx(0.01)
-    assert learning_rate(replace(optimizer, warmup_steps=0), 0, 24) == 0.1
-    assert max(learning_rate(optimizer, step, 3) for step in range(3)) == pytest.approx(0.075)  # all warm-up
+    assert rate_fraction(optimizer, 24, 24) == pytest.approx(0.1)
+    assert rate_fraction(replace(optimizer, warmup_steps=0), 0, 24) == 1
+    assert max(rate_fraction(optimizer, step, 3) for step in range(3)) == pytest.approx(0.75)  # all warm-up
 
 
 @pytest.mark.parametrize("mixer", ["learnable", "dyadic"])
-def test_only_matrices_are_decayed_and_no_mixers(mixer: str) -> None:
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_matrices_are_decayed_but_no_mixers_and_muon_has_those_of_the_blocks(name: OptimizerName, mixer: str) -> None:
     tiny = GPTConfig(block_size=32, n_layer=2, n_head=2, n_embd=16, n_hidden=32, n_levels=5, mixer=mixer)
     model = GPT(tiny)
-    decayed, others = make_optimizer(model, OptimizerConfig(weight_decay=0.3)).param_groups
-    assert (decayed["weight_decay"], others["weight_decay"]) == (0.3, 0.0)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    assert all("norm" in names[id(p)] or names[id(p)].startswith("mixers.") for p in others["params"])
-    assert not any("norm" in names[id(p)] or "mixers." in names[id(p)] for p in decayed["params"])
-    assert len(decayed["params"]) + len(others["params"]) == len(names)
+    optimizer = make_optimizer(model, OptimizerConfig(name=name, lr=0.02, adamw_lr=0.03, weight_decay=0.3))
+    names = {parameter: parameter_name for parameter_name, parameter in model.named_parameters()}
+    *muon, decayed, others = [{names[p] for p in group["params"]} for group in optimizer.param_groups]
+    matrices = {n for n, p in model.named_parameters() if p.ndim == 2 and not n.startswith("mixers.")}
+    of_blocks = {n for n in matrices if n.startswith("blocks.")}
+    assert len(of_blocks) == 8
+    assert matrices - of_blocks == {"embedding.weight", "head.weight"}
+    assert muon == ([of_blocks] if name == "muon" else [])
+    assert decayed == (matrices - of_blocks if name == "muon" else matrices)
+    assert others == set(names.values()) - matrices
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [*([0.3] * len(muon)), 0.3, 0.0]
+    optimizer.set_rate(0.5)
+    assert [group["lr"] for group in optimizer.param_groups] == ([0.01, 0.015, 0.015] if muon else [0.01, 0.01])
+
+
+def test_muon_turns_the_momentum_of_a_matrix_into_a_near_orthogonal_update() -> None:
+    """Held against a singular value decomposition; its size is that of AdamW's updates."""
+    model = GPT(GPTConfig(block_size=32, n_layer=1, n_head=2, n_embd=32, n_hidden=64, n_levels=5))
+    optimizer = make_optimizer(model, OptimizerConfig(lr=0.01, weight_decay=0.0))
+    weight = model.get_parameter("blocks.0.feed_forward.0.weight")  # (64, 32)
+    before = weight.detach().clone()
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    assert weight.grad is not None
+    u, _, v = torch.linalg.svd(weight.grad, full_matrices=False)
+    optimizer.step()
+    update = (before - weight.detach()) / 0.01
+    assert torch.nn.functional.cosine_similarity(update.flatten(), (u @ v).flatten(), dim=0) > 0.95
+    assert 0.1 < update.square().mean().sqrt() < 0.3  # 0.2 as in arXiv 2502.16982
+
+
+def test_a_run_begun_when_there_was_adamw_alone_says_so(tmp_path: Path) -> None:
+    now = TrainConfig(data=tmp_path, out=tmp_path, precision="float32").to_dict()
+    begun = {**now, "optimizer": {name: now["optimizer"][name] for name in ("lr", "warmup_steps", "betas")}}
+    assert as_flags(differences(begun, now)) == "--optimizer.name adamw"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +108,9 @@ def test_impossible_settings_are_refused_by_flag(debug: Debug, tmp_path: Path, s
         ("lr", 0.0),
         ("lr", 1.0),
         ("lr", math.nan),
+        ("name", "sgd"),
+        ("adamw_lr", 1.0),
+        ("momentum", 1.0),
         ("min_lr_ratio", 2.0),
         ("warmup_steps", -1),
         ("weight_decay", -1.0),
