@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from waveletgpt.app.modalities import MODALITIES
+from waveletgpt.app.modalities.registry import MODALITIES
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
@@ -88,6 +88,6 @@ def _main() -> None:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
         with import_module("rich.console").Console(stderr=True).status("opening the page ..."):
             shipped = import_module("waveletgpt.app.checkpoints").SHIPPED
-            page = import_module("waveletgpt.app.page")
+            page = import_module("waveletgpt.app.web.page")
         results = command.results or page.SHIPPED_REPORTS
         page.open_page(command.checkpoints or shipped, command.host, command.port, results=results)

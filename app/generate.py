@@ -12,8 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from waveletgpt.app.checkpoints import Loaded, load
 from waveletgpt.app.cli import Generate
 from waveletgpt.app.engine import make_ready
-from waveletgpt.app.modalities import load_modality
-from waveletgpt.app.modality import Modality
+from waveletgpt.app.modalities.base import Modality
+from waveletgpt.app.modalities.registry import load_modality
 from waveletgpt.app.streaming import Take, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.units import in_unit

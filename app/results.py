@@ -8,7 +8,7 @@ from typing import Any
 
 from waveletgpt.app.checkpoints import Listed, Loaded, load
 from waveletgpt.app.engine import make_ready
-from waveletgpt.app.modality import Extent, Modality
+from waveletgpt.app.modalities.base import Extent, Modality
 from waveletgpt.app.streaming import Job, Take, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.generation import first_divergence

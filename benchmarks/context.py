@@ -26,7 +26,7 @@ from waveletgpt.models.decoding import make_decoder
 from waveletgpt.models.generation import score
 from waveletgpt.models.gpt import GPT, Block, rotate, rotation_table
 from waveletgpt.training.data import Dataset, check_long_enough
-from waveletgpt.training.progress import progress_bar
+from waveletgpt.training.runs.progress import progress_bar
 
 CONTEXTS = 4
 """Length of a stretch of data, in contexts."""

@@ -31,8 +31,8 @@ from torch import Tensor
 from waveletgpt.common.errors import run_command
 from waveletgpt.models.generation import generate, warm_up
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.training.processes import pick_device
-from waveletgpt.training.progress import progress_bar
+from waveletgpt.training.ranks.processes import pick_device
+from waveletgpt.training.runs.progress import progress_bar
 
 SAMPLE_RATE = 16_000
 MIXERS = ("none", "haar", "learnable")
@@ -130,7 +130,7 @@ def without_cache(model: GPT) -> Turn:
 def huggingface(config: GPTConfig, device: torch.device) -> Turn | None:
     """transformers' GPT-2 through `generate()`; None if it is not installed."""
     with suppress(ImportError):  # transformers imports torchaudio, which needs help beside a CPU-only torch
-        from waveletgpt.tokenizers import pure_torchaudio  # noqa: F401, PLC0415
+        from waveletgpt.tokenizers.audio import pure_torchaudio  # noqa: F401, PLC0415
     try:
         from transformers import GPT2Config, GPT2LMHeadModel, LogitsProcessor, LogitsProcessorList  # noqa: PLC0415
     except ImportError:

@@ -31,7 +31,7 @@ from waveletgpt.models.mixers import MIXERS
 from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import Optimizers, make_optimizer
-from waveletgpt.training.processes import pick_autocast, pick_device, pick_precision
+from waveletgpt.training.ranks.processes import pick_autocast, pick_device, pick_precision
 
 BASELINE = "none"
 WARM_UP = 2
@@ -82,7 +82,9 @@ class TransformersGPT2(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        import_module("waveletgpt.tokenizers.pure_torchaudio")  # transformers imports torchaudio, which may need it
+        import_module(
+            "waveletgpt.tokenizers.audio.pure_torchaudio"
+        )  # transformers imports torchaudio, which may need it
         transformers = import_module("transformers")
         theirs = transformers.GPT2Config(
             vocab_size=config.vocab_size,

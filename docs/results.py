@@ -15,8 +15,8 @@ from typing import Any
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.common.files import write_text
 from waveletgpt.common.units import in_unit
-from waveletgpt.training.report_table import bounds, minus, p_value
-from waveletgpt.training.speedup import difference
+from waveletgpt.training.comparing.cells import bounds, minus, p_value
+from waveletgpt.training.comparing.statistics import difference
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"

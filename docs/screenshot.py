@@ -12,7 +12,7 @@ from typing import Literal
 from playwright.sync_api import Page, sync_playwright
 
 from waveletgpt.app.checkpoints import SHIPPED
-from waveletgpt.app.page import open_page
+from waveletgpt.app.web.page import open_page
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 

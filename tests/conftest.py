@@ -121,7 +121,7 @@ def free_port() -> int:
 @pytest.fixture(scope="session")
 def page_url(tiny_checkpoints: Path) -> Iterator[str]:
     """The address of the page, open on the tiny checkpoints."""
-    from waveletgpt.app.page import open_page
+    from waveletgpt.app.web.page import open_page
 
     page = open_page(tiny_checkpoints, "127.0.0.1", unused_port(), block=False)
     yield page.local_url

@@ -16,9 +16,9 @@ from waveletgpt.models.checkpoint import FILES, load_checkpoint
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT
 from waveletgpt.tokenizers.midi import MidiTokenizer
+from waveletgpt.tokenizers.piano.soundfont import render
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
-from waveletgpt.tokenizers.soundfont import render
-from waveletgpt.training.pieces import compose
+from waveletgpt.training.preparing.composing import compose
 
 NAMES = [f"{modality}-{name}" for modality in ("text", "audio", "music") for name in ("baseline", "haar")]
 LARGEST = 12_000_000  # bytes

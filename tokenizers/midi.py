@@ -13,7 +13,7 @@ from torch import Tensor
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
-from waveletgpt.tokenizers.performance import (
+from waveletgpt.tokenizers.piano.performance import (
     STEPS_PER_BEAT,
     STEPS_PER_SECOND,
     Score,

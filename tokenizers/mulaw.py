@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.tokenizers.pure_torchaudio import torchaudio
+from waveletgpt.tokenizers.audio.pure_torchaudio import torchaudio
 from waveletgpt.tokenizers.registry import check_ids, construct
 
 

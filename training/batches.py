@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.training.augmentation import augmentation
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough, training_offsets, windows_at
-from waveletgpt.training.processes import Processes
+from waveletgpt.training.modalities.augmentation import augmentation
+from waveletgpt.training.ranks.processes import Processes
 
 
 class Batches:

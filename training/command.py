@@ -14,7 +14,7 @@ import tyro
 from waveletgpt.common import command_line
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.training.config import PRESETS, TrainConfig
-from waveletgpt.training.stopping import Stopped
+from waveletgpt.training.runs.stopping import Stopped
 from waveletgpt.training.trainer import train
 
 C = TypeVar("C", bound=TrainConfig)

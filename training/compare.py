@@ -22,20 +22,20 @@ from waveletgpt.common.files import lock, remove_leftovers, write_text
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.batches import Batches
 from waveletgpt.training.command import parse
-from waveletgpt.training.comparison import NoReportError, make_report, told
-from waveletgpt.training.comparison_progress import ComparisonProgress
+from waveletgpt.training.comparing.cells import table
+from waveletgpt.training.comparing.markdown import markdown
+from waveletgpt.training.comparing.plots import remove_plots, write_plots
+from waveletgpt.training.comparing.progress import ComparisonProgress
+from waveletgpt.training.comparing.report import NoReportError, make_report, told
+from waveletgpt.training.comparing.step_times import step_times
+from waveletgpt.training.comparing.study import Study, train_all
+from waveletgpt.training.comparing.variants import GRAMMAR, Variant, parse_variants
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough
-from waveletgpt.training.plots import remove_plots, write_plots
-from waveletgpt.training.processes import Processes, pick_device, pick_precision
-from waveletgpt.training.report_markdown import markdown
-from waveletgpt.training.report_table import table
-from waveletgpt.training.run import read_text
-from waveletgpt.training.step_times import step_times
-from waveletgpt.training.stopping import stop_requested
-from waveletgpt.training.study import Study, train_all
-from waveletgpt.training.variants import GRAMMAR, Variant, parse_variants
-from waveletgpt.training.workers import available_cores
+from waveletgpt.training.preparing.workers import available_cores
+from waveletgpt.training.ranks.processes import Processes, pick_device, pick_precision
+from waveletgpt.training.runs.run import read_text
+from waveletgpt.training.runs.stopping import stop_requested
 
 PLAIN = ["--sample-tokens", "0", "--no-tensorboard"]
 """What a comparison does without unless it is asked for."""

@@ -9,16 +9,16 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from waveletgpt.common.errors import run_command
-from waveletgpt.tokenizers.audio_file import audio_blocks, check_rates, write_wav
+from waveletgpt.tokenizers.audio.audio_file import audio_blocks, check_rates, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
-from waveletgpt.tokenizers.soundfont import render
+from waveletgpt.tokenizers.piano.soundfont import render
 from waveletgpt.training.data import DatasetInfo, check_replaceable
-from waveletgpt.training.encoding import blaming, encode_files, write_whole_pieces
-from waveletgpt.training.pieces import compose
-from waveletgpt.training.preparation import PrepareConfig, prepare_command
-from waveletgpt.training.source import opened_source
-from waveletgpt.training.splits import split_by_size
-from waveletgpt.training.work import work_folder
+from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
+from waveletgpt.training.preparing.composing import compose
+from waveletgpt.training.preparing.encoding import blaming, encode_files, write_whole_pieces
+from waveletgpt.training.preparing.source import opened_source
+from waveletgpt.training.preparing.splits import split_by_size
+from waveletgpt.training.preparing.work import work_folder
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 BUILTIN_PIECES, BUILTIN_SECONDS = 10, 8.0

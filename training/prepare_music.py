@@ -12,12 +12,12 @@ from torch import Tensor
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
 from waveletgpt.training.data import DatasetInfo, check_replaceable
-from waveletgpt.training.encoding import blaming, encode_files, write_whole_pieces
-from waveletgpt.training.pieces import compose
-from waveletgpt.training.preparation import PrepareConfig, prepare_command
-from waveletgpt.training.source import SourceFile, opened_source
-from waveletgpt.training.splits import split_by_size
-from waveletgpt.training.work import work_folder
+from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
+from waveletgpt.training.preparing.composing import compose
+from waveletgpt.training.preparing.encoding import blaming, encode_files, write_whole_pieces
+from waveletgpt.training.preparing.source import SourceFile, opened_source
+from waveletgpt.training.preparing.splits import split_by_size
+from waveletgpt.training.preparing.work import work_folder
 
 SUFFIXES, TABLE = (".mid", ".midi"), ".csv"
 BUILTIN_PIECES, BUILTIN_SECONDS = 40, 40.0

@@ -9,12 +9,12 @@ from typing import Literal
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.training.data import DatasetInfo, check_replaceable
-from waveletgpt.training.encoding import blaming, write_pieces
-from waveletgpt.training.preparation import PrepareConfig, prepare_command
-from waveletgpt.training.source import opened_source
-from waveletgpt.training.splits import split_by_position
-from waveletgpt.training.text_passes import BETWEEN, Survey, encode_texts, in_order_of_names, survey_texts
-from waveletgpt.training.work import work_folder
+from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
+from waveletgpt.training.preparing.encoding import blaming, write_pieces
+from waveletgpt.training.preparing.source import opened_source
+from waveletgpt.training.preparing.splits import split_by_position
+from waveletgpt.training.preparing.text_passes import BETWEEN, Survey, encode_texts, in_order_of_names, survey_texts
+from waveletgpt.training.preparing.work import work_folder
 
 SUFFIXES = (".txt",)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from waveletgpt.common.errors import exit_with
-from waveletgpt.training.source import BUILTIN
+from waveletgpt.training.preparing.source import BUILTIN
 
 SCRIPTS = Path(__file__).parent
 OUTPUTS = {"text": ("200", "text.txt"), "audio": ("0.05", "audio.wav"), "music": ("100", "music.mid")}

@@ -16,11 +16,11 @@ from waveletgpt.training.config import OF_A_MACHINE, TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate, token_loss
 from waveletgpt.training.optimizer import make_optimizer, rate_fraction
-from waveletgpt.training.parallel import gradients_meet, spread
-from waveletgpt.training.processes import pick_autocast, pick_device, pick_precision, process_group, to_device
-from waveletgpt.training.progress import TrainingProgress
-from waveletgpt.training.run import Run
-from waveletgpt.training.stopping import Stopped, stop_requested
+from waveletgpt.training.ranks.parallel import gradients_meet, spread
+from waveletgpt.training.ranks.processes import pick_autocast, pick_device, pick_precision, process_group, to_device
+from waveletgpt.training.runs.progress import TrainingProgress
+from waveletgpt.training.runs.run import Run
+from waveletgpt.training.runs.stopping import Stopped, stop_requested
 
 LOG_EVERY = 10
 """Steps between two looks at the loss, the clock and the signals, if these take no longer than LOOK_SECONDS."""

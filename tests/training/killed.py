@@ -19,9 +19,9 @@ from waveletgpt.common import files
 from waveletgpt.models import checkpoint
 from waveletgpt.models.generation import Step
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.training import samples
 from waveletgpt.training.config import PRESETS, TrainConfig
 from waveletgpt.training.optimizer import make_optimizer
+from waveletgpt.training.runs import samples
 from waveletgpt.training.trainer import train
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.link", "test.half"}

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from waveletgpt.tokenizers.midi import MidiTokenizer
-from waveletgpt.training.augmentation import augmentation
 from waveletgpt.training.batches import Batches
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, training_offsets, windows_at, write_dataset
-from waveletgpt.training.processes import Processes
+from waveletgpt.training.modalities.augmentation import augmentation
+from waveletgpt.training.ranks.processes import Processes
 
 Debug = Callable[..., TrainConfig]
 

@@ -19,7 +19,7 @@ from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.wavelet import KINDS
 from waveletgpt.training import batches, trainer
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.processes import Processes
+from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.trainer import train
 
 ROOT = Path(__file__).parents[2]

@@ -12,10 +12,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from waveletgpt.training import curves, trainer
+from waveletgpt.training import trainer
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.curves import Curves
-from waveletgpt.training.stopping import Stopped
+from waveletgpt.training.runs import tensorboard as curves
+from waveletgpt.training.runs.stopping import Stopped
+from waveletgpt.training.runs.tensorboard import Curves
 from waveletgpt.training.trainer import train
 
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from waveletgpt.training import trainer
 from waveletgpt.training.command import command_to_resume
 from waveletgpt.training.config import OptimizerConfig, TrainConfig
 from waveletgpt.training.data import DatasetInfo, write_dataset
-from waveletgpt.training.stopping import BOUNCE, Stopped, stop_requested
+from waveletgpt.training.runs.stopping import BOUNCE, Stopped, stop_requested
 from waveletgpt.training.trainer import train
 
 ROOT = Path(__file__).parents[2]
@@ -126,7 +126,7 @@ def test_a_signal_saves_stops_and_says_how_to_go_on(
 
 def test_asked_again_a_process_stops_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
-    monkeypatch.setattr("waveletgpt.training.stopping.time.monotonic", lambda: now)
+    monkeypatch.setattr("waveletgpt.training.runs.stopping.time.monotonic", lambda: now)
     with stop_requested() as stopping:
         assert not stopping()
         signal.raise_signal(signal.SIGINT)

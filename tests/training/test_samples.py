@@ -17,10 +17,10 @@ from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.tokenizers.midi import MidiTokenizer
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
-from waveletgpt.training import samples
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.samples import KINDS, has_sample, write_sample
-from waveletgpt.training.state import weights_in
+from waveletgpt.training.runs import samples
+from waveletgpt.training.runs.samples import KINDS, has_sample, write_sample
+from waveletgpt.training.runs.state import weights_in
 from waveletgpt.training.trainer import train
 
 Debug = Callable[..., TrainConfig]
@@ -99,8 +99,8 @@ def test_without_its_library_training_goes_on_and_says_so_once(
             raise ModuleNotFoundError("No module named 'miditok'", name="miditok")
         return real(name, *rest)
 
-    monkeypatch.setitem(samples.KINDS, "text", "waveletgpt.training.sample_music")
-    for module in ("waveletgpt.training.sample_music", "waveletgpt.tokenizers.midi", "miditok"):
+    monkeypatch.setitem(samples.KINDS, "text", "waveletgpt.training.modalities.sample_music")
+    for module in ("waveletgpt.training.modalities.sample_music", "waveletgpt.tokenizers.midi", "miditok"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr(builtins, "__import__", without_miditok)
     result = train(debug(tmp_path, sample_tokens=5))

@@ -20,7 +20,7 @@ from waveletgpt.models.wavelet import KINDS
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training import trainer
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.processes import pick_precision
+from waveletgpt.training.ranks.processes import pick_precision
 from waveletgpt.training.trainer import dropout_seed, next_pause, steps_within, train
 
 ROOT = Path(__file__).parents[2]

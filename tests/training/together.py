@@ -11,7 +11,7 @@ import torch
 
 from waveletgpt.training import trainer
 from waveletgpt.training.config import PRESETS, TrainConfig
-from waveletgpt.training.stopping import Stopped
+from waveletgpt.training.runs.stopping import Stopped
 from waveletgpt.training.trainer import train
 
 

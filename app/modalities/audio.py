@@ -1,0 +1,74 @@
+"""Raw audio: a file or a recording, continued sample by sample."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from waveletgpt.app.drawing.figures import sound_figure
+from waveletgpt.app.modalities.base import Clip, Extent, Modality, PromptField
+from waveletgpt.app.streaming import Take
+from waveletgpt.tokenizers.audio.audio_file import read_audio, write_wav
+from waveletgpt.tokenizers.mulaw import MuLawTokenizer
+
+
+class Audio(Modality[MuLawTokenizer]):
+    """Samples of a waveform."""
+
+    name = "audio"
+    tokenizer_kind = "mulaw"
+    unit = "seconds"
+    tokens = "samples"
+    loss_unit = "bits per sample"
+    prompt = PromptField(
+        "Prompt: an audio file or a recording",
+        "Without one, both models begin from silence.",
+        suffixes=(".wav", ".flac", ".ogg", ".mp3"),
+        records=True,
+    )
+    length = Extent(1.0, 0.1, 5.0, 0.1)
+    keep = Extent(1.0, 0.1, 5.0, 0.1)
+    temperature = 0.85
+    files = (".wav",)
+    refresh = 1.0
+    heard_early = True
+    fact_types: ClassVar[dict[str, str]] = {
+        "seconds": "number",
+        "prompt_seconds": "number",
+        "sample_rate": "integer",
+    }
+
+    def read_prompt(self, source: str | Path, tokenizer: MuLawTokenizer) -> Tensor:
+        """Ids of a sound file, resampled and brought to the loudness of the training data."""
+        return tokenizer.encode(read_audio(source, tokenizer.sample_rate))
+
+    def count(self, amount: float, tokenizer: MuLawTokenizer) -> int:
+        """Samples in `amount` seconds."""
+        return max(1, round(amount * tokenizer.sample_rate))
+
+    def view(self, take: Take, tokenizer: MuLawTokenizer, shared: int = 0) -> str:  # noqa: ARG002, too short to see
+        """Waveform above spectrogram."""
+        rate = tokenizer.sample_rate
+        boundary, total = take.prompted / rate, (take.prompted + take.wanted) / rate
+        description = f"Waveform and spectrogram of {len(take.ids) / rate:.2f} seconds of sound"
+        return sound_figure(tokenizer.decode(take.ids).numpy(), rate, description, boundary=boundary, total=total)
+
+    def clip(self, take: Take, tokenizer: MuLawTokenizer) -> Clip:
+        """The sound itself."""
+        return Clip(tokenizer.decode(take.ids), tokenizer.sample_rate)
+
+    def told(self, count: int, tokenizer: MuLawTokenizer) -> str:
+        """Samples, and how long they last."""
+        return f"{super().told(count, tokenizer)} ({count / tokenizer.sample_rate:.4f} s)"
+
+    def facts(self, take: Take, tokenizer: MuLawTokenizer) -> dict[str, Any]:
+        """How long it is, and how much of that is the prompt."""
+        rate = tokenizer.sample_rate
+        return {"seconds": len(take.ids) / rate, "prompt_seconds": take.prompted / rate, "sample_rate": rate}
+
+    def write(self, take: Take, tokenizer: MuLawTokenizer, path: Path) -> None:
+        """Write a WAV file."""
+        write_wav(path, tokenizer.decode(take.ids), tokenizer.sample_rate)
+
+
+MODALITY = Audio()

@@ -1,0 +1,76 @@
+"""Piano music: a MIDI file, continued event by event."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from waveletgpt.app.drawing.figures import Notes, piano_roll_figure
+from waveletgpt.app.modalities.base import Extent, Modality, PromptField
+from waveletgpt.app.streaming import Take
+from waveletgpt.tokenizers.audio.audio_file import write_wav
+from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
+from waveletgpt.tokenizers.piano.performance import STEPS_PER_SECOND
+from waveletgpt.tokenizers.piano.soundfont import render
+
+SAMPLE_RATE = 22_050  # Hz, of the rendering; a piano has next to nothing above 11 kHz
+
+
+class Music(Modality[MidiTokenizer]):
+    """Keys down, keys up, velocities and steps of time."""
+
+    name = "music"
+    tokenizer_kind = "midi"
+    unit = "events"
+    tokens = "events"
+    loss_unit = "nats per event"
+    prompt = PromptField(
+        "Prompt: a MIDI file",
+        "Without one, both models begin a piece.",
+        suffixes=(".mid", ".midi"),
+    )
+    length = Extent(500, 50, 2000, 50)
+    keep = Extent(200, 50, 1000, 50)
+    temperature = 1.0
+    files = (".mid", ".wav")
+    refresh = 1.0
+    fact_types: ClassVar[dict[str, str]] = {
+        "notes": "integer",
+        "seconds": "number",
+        "prompt_seconds": "number",
+    }
+
+    def read_prompt(self, source: str | Path, tokenizer: MidiTokenizer) -> Tensor:
+        """Ids of a MIDI file, all its tracks but drums as one piano."""
+        return tokenizer.encode(source)
+
+    def count(self, amount: float, tokenizer: MidiTokenizer) -> int:  # noqa: ARG002, a token is an event
+        """As many tokens as events."""
+        return max(1, round(amount))
+
+    def view(self, take: Take, tokenizer: MidiTokenizer, shared: int = 0) -> str:  # noqa: ARG002
+        """A piano roll."""
+        notes, prompt = _notes(take.ids, tokenizer), _notes(take.ids[: take.prompted], tokenizer)
+        return piano_roll_figure(notes, f"Piano roll of {len(notes.onset)} notes", boundary=prompt.end)
+
+    def facts(self, take: Take, tokenizer: MidiTokenizer) -> dict[str, Any]:
+        """How many notes it has, how long it is, and how much of that is the prompt."""
+        notes, prompt = _notes(take.ids, tokenizer), _notes(take.ids[: take.prompted], tokenizer)
+        return {"notes": len(notes.onset), "seconds": notes.end, "prompt_seconds": prompt.end}
+
+    def write(self, take: Take, tokenizer: MidiTokenizer, path: Path) -> None:
+        """Write a MIDI file, or the sound of a piano as a WAV file."""
+        score = tokenizer.decode(take.ids)
+        if path.suffix.lower() == ".wav":
+            write_wav(path, render(score, SAMPLE_RATE), SAMPLE_RATE)
+        else:
+            write_midi(path, score)
+
+
+def _notes(ids: Tensor, tokenizer: MidiTokenizer) -> Notes:
+    notes = tokenizer.decode(ids).tracks[0].notes.numpy()
+    onset, length = notes["time"] / STEPS_PER_SECOND, notes["duration"] / STEPS_PER_SECOND
+    return Notes(onset, length, notes["pitch"], notes["velocity"])
+
+
+MODALITY = Music()

@@ -1,0 +1,83 @@
+"""Text: a typed prompt or a text file, continued character by character."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from waveletgpt.app.modalities.base import Extent, Modality, PromptField
+from waveletgpt.app.streaming import Take
+from waveletgpt.app.web.markup import sheet
+from waveletgpt.common.errors import InputError
+from waveletgpt.common.files import write_text
+from waveletgpt.tokenizers.characters import CharacterTokenizer
+
+EXAMPLES = ("It was a ", "it was a ")
+
+
+class Text(Modality[CharacterTokenizer]):
+    """Characters."""
+
+    name = "text"
+    tokenizer_kind = "characters"
+    unit = "characters"
+    tokens = "characters"
+    loss_unit = "bits per character"
+    prompt = PromptField("Prompt", "The beginning of a text, which both models continue.")
+    length = Extent(500, 50, 2000, 50)
+    keep = Extent(1000, 50, 2000, 50)
+    temperature = 0.8
+    files = ()
+    refresh = 0.2
+    fact_types: ClassVar[dict[str, str]] = {"text": "string"}
+
+    def read_prompt(self, source: str | Path, tokenizer: CharacterTokenizer) -> Tensor:
+        """Ids of typed text or of a UTF-8 file."""
+        if isinstance(source, str):
+            if not source:
+                raise InputError("the prompt is empty; type at least one character")
+            return tokenizer.encode(source)
+        try:
+            text = source.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{source}: not UTF-8 text (byte {error.start} cannot be read)") from None
+        except OSError as error:
+            raise InputError(f"{source}: {error.strerror}; give a text file") from None
+        if not text:
+            raise InputError(f"{source}: the prompt is empty; give a file with at least one character")
+        try:
+            return tokenizer.encode(text)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from None
+
+    def count(self, amount: float, tokenizer: CharacterTokenizer) -> int:  # noqa: ARG002, a token is a character
+        """As many tokens as characters."""
+        return max(1, round(amount))
+
+    def view(self, take: Take, tokenizer: CharacterTokenizer, shared: int = 0) -> str:
+        """The text, its prompt paler, what both columns share underlined."""
+        parts = take.ids[: take.prompted], take.new[:shared], take.new[shared:]
+        return sheet(*(tokenizer.decode(part) for part in parts), writing=not take.done)
+
+    def facts(self, take: Take, tokenizer: CharacterTokenizer) -> dict[str, Any]:
+        """The text itself."""
+        return {"text": tokenizer.decode(take.ids)}
+
+    def write(self, take: Take, tokenizer: CharacterTokenizer, path: Path) -> None:
+        """Write UTF-8 text."""
+        write_text(path, tokenizer.decode(take.ids))
+
+    def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:
+        """The first of `EXAMPLES` whose characters are in every alphabet."""
+        alphabets = [str(tokenizer.get("alphabet", "")) for tokenizer in tokenizers]
+        fitting = (text for text in EXAMPLES if all(set(text) <= set(alphabet) for alphabet in alphabets))
+        return next(fitting, "")
+
+    def check_target(self, path: Path) -> None:
+        """Text may have any name."""
+        if path.is_dir():
+            raise InputError(f"{path} is a directory; give the name of a file to write")
+
+
+MODALITY = Text()

@@ -1,0 +1,115 @@
+"""Small pieces of HTML that the page shows. Whatever comes from outside is escaped here."""
+
+import html
+from typing import Any
+
+from waveletgpt.app.checkpoints import Listed
+from waveletgpt.app.modalities.base import Modality
+from waveletgpt.app.results import Result, Results
+from waveletgpt.common.units import in_unit
+
+ABOUT = """<header class="about"><h1>waveletgpt</h1>
+<p>Small GPTs that write text, sound and piano music, one token at a time. On the left a plain decoder; on the
+right its twin with a causal wavelet layer between the blocks
+(<a href="https://arxiv.org/abs/2409.12924" target="_blank" rel="noopener">WaveletGPT, arXiv 2409.12924</a>):
+the same data, the same size, and here the same prompt, settings and random numbers.</p></header>"""
+
+# gr.HTML runs its value through a template engine; a text must not be taken for a template.
+TEMPLATE_CHARACTERS = {ord(character): f"&#{ord(character)};" for character in "$`{}\\"}
+
+
+def escape(text: str) -> str:
+    """`text` as HTML that shows exactly it."""
+    return html.escape(text).translate(TEMPLATE_CHARACTERS)
+
+
+def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
+    """A text as it stands on the page, with a cursor while it is being written.
+
+    It is the prompt, then what the other column has too, then what it has not.
+    """
+    cursor = '<span class="cursor"></span>' if writing else ""
+    return (
+        f'<div class="sheet"><div><span class="prompt">{escape(prompt)}</span>'
+        f'<span class="shared">{escape(shared)}</span>{escape(own)}{cursor}</div></div>'
+    )
+
+
+def card(listed: Listed | None, modality: Modality[Any]) -> str:
+    """What a checkpoint says of itself, in a line."""
+    if listed is None:
+        return '<p class="card">No checkpoint chosen.</p>'
+    info, parts = listed.info, []
+    if "val" in info.losses:
+        loss = in_unit(info.losses["val"], modality.loss_unit)
+        parts.append(f"validation {loss:.3f} {modality.loss_unit}")
+    parts.append(f"{info.steps:,} steps")
+    if source := info.trained_on.get("source"):
+        parts.append(f"on {source}")
+    layer = "plain" if listed.is_baseline else info.model.mixer
+    return f'<p class="card"><b>{escape(layer)}</b> · {escape(" · ".join(parts))}</p>'
+
+
+def figures(result: Result, modality: Modality[Any], *, scoring: bool = False) -> str:
+    """How far a model is, how surprising it finds what it wrote, as the other model does, and how fast it is.
+
+    `scoring` says that the other model is being asked.
+    """
+    take = result.take
+    count = f"{take.written:,}" if take.done else f"{take.written:,} of {take.wanted:,}"
+    parts = [f"{count} {modality.tokens}"]
+    if take.written:
+        loss = f"{in_unit(take.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}"
+        if result.nats_by_other is not None:
+            loss += f" (by the other model: {in_unit(result.nats_by_other, modality.loss_unit):.2f})"
+        elif scoring:
+            loss += " (by the other model: …)"
+        parts.append(loss)
+        parts.append(f"{take.tokens_per_second:,.0f} tokens/s")
+    return f'<p class="figures">{escape(" · ".join(parts))}</p>'
+
+
+def agreement(made: Results, modality: Modality[Any]) -> str:
+    """How far the two columns are the same, in a sentence."""
+    pair = [one for one in made if one]
+    if len(pair) < 2 or not all(one.take.written for one in pair):
+        told = ""
+    elif not pair[0].paired:
+        told = "The two models have different vocabularies, so that what they choose cannot be compared."
+    elif pair[0].first_divergence is None:
+        same = modality.told(pair[0].shared, pair[0].loaded.tokenizer)
+        finished = all(one.take.done for one in pair)
+        told = f"The two wrote the same {same}." if finished else f"The two agree so far, for {same}."
+    elif pair[0].first_divergence == 0:
+        told = f"The two choose differently from the first {modality.tokens.removesuffix('s')} on."
+    else:
+        same = modality.told(pair[0].first_divergence, pair[0].loaded.tokenizer)
+        told = f"The two agree for the first {same}, then choose differently."
+    return f'<p class="note agreement">{escape(told)}</p>'
+
+
+def note(text: str, *, wrong: bool = False) -> str:
+    """A line under the buttons, on how it goes or on what is wrong."""
+    if wrong:
+        return f'<p class="note wrong" role="alert">{escape(text)}</p>'
+    return f'<p class="note" role="status">{escape(text)}</p>'
+
+
+def no_reports(directory: str) -> str:
+    """The last tab's only line where there is nothing to show."""
+    compare = "python training/compare.py --data data/text --out runs/compare --mixers none haar --seeds 0 1 2"
+    return (
+        f'<p class="note">There is no comparison in {escape(directory)}. To make one: '
+        f"<code>{escape(compare)}</code>, then <code>waveletgpt app --results runs</code>.</p>"
+    )
+
+
+def no_checkpoints(name: str, directory: str) -> str:
+    """A tab's only line where there is nothing to generate with."""
+    prepare = f"python training/prepare_{name}.py --source builtin --out data/{name}"
+    train = f"python training/train_{name}.py --data data/{name} --out runs/{name}"
+    return (
+        f'<p class="note">There is no {escape(name)} checkpoint in {escape(directory)}. To train one: '
+        f"<code>{escape(prepare)}</code>, then <code>{escape(train)}</code>, "
+        "then <code>waveletgpt app --checkpoints runs</code>.</p>"
+    )

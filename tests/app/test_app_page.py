@@ -1,0 +1,346 @@
+"""The page's handlers, and its endpoints as a client sees them."""
+
+import itertools
+import math
+import re
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+import soundfile
+import torch
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from symusic.core import ScoreTick
+
+from waveletgpt.app import engine, results, streaming
+from waveletgpt.app.checkpoints import find_checkpoints
+from waveletgpt.app.modalities.registry import MODALITIES, load_modality
+from waveletgpt.app.web.handlers import Handlers, Press
+from waveletgpt.app.web.inputs import Inputs
+from waveletgpt.app.web.page import build_page, open_page
+from waveletgpt.common.errors import InputError
+from waveletgpt.models.generation import Step, generate
+from waveletgpt.tokenizers.characters import CharacterTokenizer
+
+PROMPT = {
+    "prompt": "a",
+    "baseline": "text-baseline",
+    "wavelet": "text-haar",
+    "length": 60,
+    "temperature": 1,
+    "top_k": 0,
+    "top_p": 1,
+    "min_p": 0,
+    "seed": 0,
+    "keep": 100,
+    "repetition_penalty": 1,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ready() -> None:
+    """Nobody waits for the engine, unless a test is about that."""
+    engine.make_ready()
+
+
+@pytest.fixture(scope="module")
+def client(page_url: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(page_url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
+
+
+@pytest.fixture
+def text(tiny_checkpoints: Path) -> Handlers:
+    return Handlers(load_modality("text"), {one.name: one for one in find_checkpoints(tiny_checkpoints)[-2:]})
+
+
+@pytest.fixture
+def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny models write less than a thousand tokens a second, as real ones may."""
+
+    def slow(*arguments: Any, **settings: Any) -> Iterator[Step]:
+        for step in generate(*arguments, **settings):
+            time.sleep(0.001)
+            yield step
+
+    monkeypatch.setattr(streaming, "generate", slow)
+
+
+def test_endpoints_are_typed_and_documented_and_nothing_else_is_public(client: Client) -> None:
+    api: dict[str, Any] = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(api) == {f"/generate_{name}" for name in MODALITIES}
+    for name in MODALITIES:
+        endpoint = api[f"/generate_{name}"]
+        assert [p["parameter_name"] for p in endpoint["parameters"]] == list(Inputs._fields)
+        assert all(parameter["parameter_has_default"] for parameter in endpoint["parameters"])
+        told = endpoint["returns"][-1]["python_type"]["type"]
+        for fact in ("bits_per_token: float,", "bits_per_token_by_other: float | None", "first_divergence: int | None"):
+            assert fact in told
+    kinds = {p["parameter_name"]: p["python_type"]["type"] for p in api["/generate_text"]["parameters"]}
+    assert kinds["baseline"] == "Literal['text-baseline']" and kinds["seed"] == "int"
+
+
+def test_text_endpoint(client: Client) -> None:
+    baseline, wavelet = client.predict(prompt="Hello ", length=60, seed=5, api_name="/generate_text")
+    assert (baseline["checkpoint"], baseline["mixer"]) == ("text-baseline", "none")
+    assert (wavelet["checkpoint"], wavelet["mixer"]) == ("text-haar", "haar")
+    for result in (baseline, wavelet):
+        assert result["tokens"] == 60 and result["text"].startswith("Hello ") and len(result["text"]) == 66
+        assert 5 < result["bits_per_token"] < 7  # an untrained model is near log2 of 67 characters
+        assert result["tokens_per_second"] > 0
+        assert 5 < result["bits_per_token_by_other"] < 8
+        assert result["bits_per_token_by_other"] != result["bits_per_token"]
+    same = baseline["first_divergence"]
+    assert same == wavelet["first_divergence"]
+    new = [result["text"][len("Hello ") :] for result in (baseline, wavelet)]
+    assert new[0][:same] == new[1][:same] and new[0][same] != new[1][same]
+    again = client.predict(prompt="Hello ", length=60, seed=5, api_name="/generate_text")
+    assert again[0]["text"] == baseline["text"]
+
+
+def test_audio_endpoint(client: Client, sound_file: Path) -> None:
+    first, baseline, second, _ = client.predict(
+        handle_file(sound_file), length=0.2, keep=0.3, api_name="/generate_audio"
+    )
+    assert first != second and Path(first).name == "audio-baseline-seed0.wav"
+    assert soundfile.info(first).duration == baseline["seconds"] == 0.5
+
+
+def test_audio_endpoint_gives_the_clip_so_far(client: Client, slowly: None) -> None:
+    begun = time.monotonic()
+    job = client.submit(None, length=5, wavelet=None, api_name="/generate_audio")
+    answers, first = [], math.inf
+    for answer in job:
+        first = min(first, time.monotonic() - begun)
+        answers.append(answer)
+        if len(answers) == 3:
+            job.cancel()
+            break
+    assert first < 10  # 2 on a machine that does nothing else
+    durations = [soundfile.info(path).duration for path, *_ in answers]
+    assert 0 < durations[0] < durations[1] < durations[2] < 5
+    assert [facts["seconds"] for _, facts, *_ in answers] == pytest.approx(durations)
+    assert all(path is None and facts is None for *_, path, facts in answers)
+
+
+def test_music_endpoint(client: Client, midi_file: Path) -> None:
+    midi, wav, baseline, *_ = client.predict(handle_file(midi_file), length=50, api_name="/generate_music")
+    assert len(ScoreTick(midi).tracks[0].notes) == baseline["notes"] >= 8
+    assert soundfile.info(wav).duration > 3
+    assert client.predict(None, length=50, api_name="/generate_music")[2]["prompt_seconds"] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"prompt": ""}, "the prompt is empty"),
+        ({"prompt": "Zoé"}, "character 'é' at position 2"),
+        ({"prompt": 5}, "prompt is 5; it must be text"),
+        ({"length": 10}, "length is 10 characters; it must be from 50 to 2000"),
+        ({"length": "long"}, "length is 'long'; it must be a number"),
+        ({"keep": 0}, "keep is 0 characters"),
+        ({"temperature": None}, "temperature is empty"),
+        ({"top_k": 1.5}, "top-k is 1.5; it must be a whole number"),
+        ({"top_p": 0}, "top-p is 0"),
+        ({"min_p": 7}, "min-p is 7"),
+        ({"repetition_penalty": 0}, "repetition penalty is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"baseline": "nowhere"}, "there is no text checkpoint 'nowhere'; choose text-baseline, text-haar"),
+        ({"baseline": None, "wavelet": None}, "no checkpoint is chosen"),
+    ],
+)
+def test_bad_input_is_one_line_on_the_page_and_at_the_endpoint(
+    text: Handlers, client: Client, wrong: dict[str, Any], told: str
+) -> None:
+    inputs = {**PROMPT, **wrong}
+    ((message, *untouched),) = text.run(Press(), *inputs.values())
+    assert told in unescape(message) and "wrong" in message and "\n" not in message
+    assert untouched == [gr.skip()] * 5
+    with pytest.raises(AppError) as refused:
+        client.predict(**inputs, api_name="/generate_text")
+    assert told in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["audio", "music"])
+def test_a_corrupt_file_is_named_as_the_person_knows_it(client: Client, tmp_path: Path, name: str) -> None:
+    (tmp_path / "junk.mid").write_bytes(b"junk" * 100)
+    with pytest.raises(AppError, match=r"^junk\.mid: "):
+        client.predict(handle_file(tmp_path / "junk.mid"), api_name=f"/generate_{name}")
+
+
+def test_a_file_that_was_not_uploaded_is_not_read(text: Handlers, client: Client) -> None:
+    secret = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    job = client.submit(secret, api_name="/generate_audio")
+    with pytest.raises(Exception, match=r"passwd|not uploaded"):
+        job.result(30)
+
+
+def test_a_vocabulary_that_does_not_match(tmp_path: Path, tiny_checkpoints: Path) -> None:
+    path = tmp_path / "text"
+    shutil.copytree(tiny_checkpoints / "text-haar", path)
+    config = path / "config.json"
+    config.write_text(config.read_text().replace('"alphabet": "\\n ', '"alphabet": "\\n'))
+    handlers = Handlers(load_modality("text"), {one.name: one for one in find_checkpoints(tmp_path)})
+    inputs = {**PROMPT, "baseline": None, "wavelet": "text"}
+    ((message, *_),) = handlers.run(Press(), *inputs.values())
+    assert "they must be equal" in message
+
+
+def test_one_column_alone(text: Handlers) -> None:
+    press = Press()
+    *_, last = text.run(press, *{**PROMPT, "wavelet": None}.values())
+    assert "60 characters" in last[3] and last[4:] == ["", ""]
+    assert "agree" not in unescape(last[1]).partition(">")[2]
+    assert list(text.judge(press)) == []  # there is nobody to ask
+
+
+def test_stopping_ends_with_what_there_is(
+    tiny_checkpoints: Path, slowly: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "EVERY", 0.02)
+    handlers = Handlers(load_modality("music"), {one.name: one for one in find_checkpoints(tiny_checkpoints)})
+    inputs = {**PROMPT, "prompt": None, "baseline": "music-baseline", "wavelet": "music-haar", "length": 2000}
+    press, _ = handlers.begin(None)
+    running = handlers.run(press, *inputs.values())
+    assert "of 2,000 events" in next(running)[3]
+    next(running)
+    assert "Stopping" in handlers.stop(press)
+    *_, last = running
+    assert "Stopped" in last[0] and len(last) == 2 + 2 * 5
+    assert "of 2,000 events" in last[3] and ">0 of" not in last[3]
+    assert handlers.stop(press) == gr.skip()
+
+
+def test_generating_anew_ends_what_was_begun_before(text: Handlers) -> None:
+    press, _ = text.begin(None)
+    running = text.run(press, *PROMPT.values())
+    next(running)
+    again, _ = text.begin(press)
+    assert again is not press and list(running) == [] and list(text.judge(press)) == []
+
+
+def test_the_page_tells_where_the_two_part_and_what_each_thinks_of_the_other(text: Handlers) -> None:
+    press = Press()
+    *_, last = text.run(press, *{**PROMPT, "seed": 5}.values())
+    told, lines = unescape(last[1]), [unescape(last[3]), unescape(last[5])]
+    first, second = (one.take.new for one in press.made if one)
+    same = next(i for i in range(60) if first[i] != second[i])
+    expected = "The two choose differently from the first character on." if same == 0 else f"the first {same} character"
+    assert expected in told
+    assert all(re.search(r"\d\.\d\d bits per character \(by the other model: …\)", line) for line in lines)
+    ((*judged,),) = text.judge(press)
+    one, other = (one for one in press.made if one)
+    for line, of, by in ((judged[0], one, other), (judged[1], other, one)):
+        with torch.inference_mode():
+            ids = torch.cat([of.job.prompt, of.take.new])[None]
+            log_probs = by.loaded.model(ids).log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
+        bits = -float(log_probs[len(of.job.prompt) - 1 :].mean()) / math.log(2)
+        assert f"(by the other model: {bits:.2f})" in unescape(line)
+
+
+def test_two_of_the_same_agree_in_everything(tiny_checkpoints: Path) -> None:
+    listed = {one.name: one for one in find_checkpoints(tiny_checkpoints)}
+    handlers = Handlers(load_modality("audio"), listed)
+    inputs = {**PROMPT, "prompt": None, "baseline": "audio-haar", "wavelet": "audio-haar", "length": 0.1, "keep": 1}
+    press = Press()
+    *_, last = handlers.run(press, *inputs.values())
+    assert "The two wrote the same 400 samples (0.1000 s)." in unescape(last[1])
+    (lines,) = handlers.judge(press)
+    for line in lines:  # a model thinks of what its twin wrote as the twin does
+        own, by_other = re.findall(r"(\d\.\d\d) bits per sample \(by the other model: (\d\.\d\d)\)", line)[0]
+        assert float(own) == pytest.approx(float(by_other), abs=0.02)
+
+
+def test_models_of_different_vocabularies_are_not_compared(
+    tiny_checkpoints: Path, tmp_path: Path, save_tiny: Any
+) -> None:
+    shutil.copytree(tiny_checkpoints / "text-baseline", tmp_path / "a")
+    save_tiny(tmp_path / "b", "text", CharacterTokenizer("abc"), "haar")
+    handlers = Handlers(load_modality("text"), {one.name: one for one in find_checkpoints(tmp_path)})
+    press = Press()
+    *_, last = handlers.run(press, *{**PROMPT, "baseline": "a", "wavelet": "b"}.values())
+    assert "different vocabularies" in last[1] and "by the other" not in last[3]
+    assert list(handlers.judge(press)) == []
+    *_, (first, second) = handlers.answer(**{**PROMPT, "baseline": "a", "wavelet": "b"})
+    for facts in (first, second):
+        assert facts["first_divergence"] is None and facts["bits_per_token_by_other"] is None
+
+
+def test_sound_can_be_heard_while_it_grows(
+    tiny_checkpoints: Path, slowly: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "EVERY", 0.02)
+    modality = load_modality("audio")
+    monkeypatch.setattr(modality, "refresh", 0.05)
+    handlers = Handlers(modality, {one.name: one for one in find_checkpoints(tiny_checkpoints)})
+    inputs = {**PROMPT, "prompt": None, "baseline": "audio-baseline", "wavelet": None, "length": 0.5, "keep": 1}
+    values = [shown[4] for shown in handlers.run(Press(), *inputs.values())]
+    assert values[0] is None  # what was heard before is gone
+    clips = [value["pcm"] for value in values if value and "pcm" in value]
+    assert len(clips) > 2 and values[-1]["file"]["path"].endswith("audio-baseline-seed0.wav")
+    for shorter, longer in itertools.pairwise(clips):
+        assert longer.startswith(shorter)  # only what was added is sent
+
+
+def test_the_engine_is_made_ready_once_and_waited_for(text: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ready = [], []
+
+    def slowly() -> None:
+        begun.append(1)
+        time.sleep(0.2)
+        ready.append(1)
+
+    monkeypatch.setattr(engine, "warm_up", slowly)
+    engine._warm_up.cache_clear()
+    running = text.run(Press(), *PROMPT.values())
+    assert "Preparing the engine" in next(running)[0] and begun == []
+    threads = [threading.Thread(target=engine.make_ready) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    engine.make_ready()
+    assert ready == [1]
+    for thread in threads:
+        thread.join()
+    assert "Done" in [shown[0] for shown in running][-1] and begun == [1]
+
+
+def test_what_nobody_expected_is_said_on_the_page_and_raised(text: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, **settings: Any) -> Iterator[Step]:
+        raise MemoryError
+        yield
+
+    monkeypatch.setattr(streaming, "generate", fail)
+    press, shown = Press(), []
+    with pytest.raises(MemoryError):
+        for values in text.run(press, *PROMPT.values()):
+            shown.append(values[0])
+    assert "went wrong" in shown[-1] and press.ended
+
+
+def test_settings_that_rule_nothing_out_are_not_passed_on() -> None:
+    sampling = Inputs(**PROMPT).request(load_modality("text")).sampling
+    assert (sampling.top_k, sampling.top_p, sampling.min_p) == (None, None, None)
+
+
+def test_a_tab_without_checkpoints_says_how_to_train_one(tmp_path: Path) -> None:
+    page = build_page(tmp_path)
+    told = [str(block.value) for block in page.blocks.values() if isinstance(block, gr.HTML)]
+    for name in MODALITIES:
+        assert any(f"There is no {name} checkpoint" in line and f"train_{name}.py" in line for line in told)
+
+
+def test_no_such_directory(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a directory"):
+        build_page(tmp_path / "nowhere")
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(page_url: str, tiny_checkpoints: Path) -> None:
+    port = int(page_url.rstrip("/").rpartition(":")[2])
+    with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken or not allowed; choose another"):
+        open_page(tiny_checkpoints, "127.0.0.1", port, block=False)

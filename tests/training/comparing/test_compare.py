@@ -1,0 +1,285 @@
+"""The command as people use it: runs side by side, gone on with, failing one by one."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.files import lock
+from waveletgpt.models.checkpoint import load_checkpoint
+from waveletgpt.training import compare
+from waveletgpt.training.comparing.trial import Trial
+from waveletgpt.training.config import PRESETS, TrainConfig
+
+ROOT = Path(__file__).parents[3]
+PLAIN = ["--preset", "debug", "--device", "cpu", "--precision", "float32"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def flags(text: Path) -> list[str]:
+    seeds = ["--seeds", "3", "4", "--jobs", "2", "--timing-rounds", "2"]
+    return [*PLAIN, "--data", f"{text}", "--mixers", "none", "haar:n_levels=3", *seeds]
+
+
+@pytest.fixture(scope="module")
+def done(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A comparison by the real command: where it is, and what was printed."""
+    out = tmp_path_factory.mktemp("compared") / "of two"
+    command = [sys.executable, f"{ROOT / 'training' / 'compare.py'}", *flags, "--out", f"{out}"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return out, ended.stdout
+
+
+@pytest.fixture
+def copy(done: tuple[Path, str], tmp_path: Path) -> Path:
+    """That comparison to do something with."""
+    return Path(shutil.copytree(done[0], tmp_path / "copy"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """`run(*arguments)` runs compare in this process: exit status, output, errors."""
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["compare.py", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            run_command(compare.main)
+        shown = capsys.readouterr()
+        return int(stop.value.code or 0), shown.out, shown.err
+
+    return command
+
+
+def times(out: Path) -> dict[str, int]:
+    return {f"{path}": path.stat().st_mtime_ns for path in (out / "runs").rglob("*") if path.is_file()}
+
+
+def test_compare_trains_and_prints_one_json_object_last(done: tuple[Path, str], text: Path) -> None:
+    out, shown = done
+    report = json.loads(shown.splitlines()[-1])
+    assert report == json.loads((out / "report.json").read_text())
+    assert "of two" in report["command"] and report["command"].startswith("python ")
+    assert (report["steps"], report["tokens"], report["seeds"]) == (20, 20 * 8 * 64, [3, 4])
+    assert report["hardware"]["jobs"] == 2
+    assert report["steps_timed"] == "interleaved"
+    assert list(report["variants"]) == ["none", "haar:n_levels=3"]
+    assert report["variants"]["none"]["speedup"]["steps"]["value"] == 1
+    for variant, folder in zip(report["variants"].values(), ("none", "haar-n_levels=3"), strict=True):
+        for found in variant["runs"]:
+            run = out / "runs" / folder / f"lr-0.01-seed-{found['seed']}"
+            rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+            assert found["steps"] == [row["step"] for row in rows] == [10, 20]
+            assert found["val_loss"] == [row["val_loss"] for row in rows]
+            info = load_checkpoint(run / "best").info
+            assert (info.model.mixer, info.seed) == (variant["mixer"], found["seed"])
+            left = {path.name for path in run.iterdir()}
+            assert left == {"best", "last", "metrics.jsonl", "run.json"}  # nothing that only resuming needs
+    seconds = json.loads((out / "step_times.json").read_text())["seconds"]
+    assert {name: len(rounds) for name, rounds in seconds.items()} == {"none": 2, "haar:n_levels=3": 2}
+    assert "4 of 4 runs" in shown and "bits per character" in shown
+    assert (out / "report.md").read_text().count(".svg)") == len(list(out.glob("*.svg"))) == 4
+
+
+def test_what_is_there_is_not_trained_or_timed_again(
+    copy: Path, flags: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, report = times(copy), json.loads((copy / "report.json").read_text())
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", None)
+        status, shown, errors = run(*flags, "--out", f"{copy}")
+    assert (status, errors, times(copy)) == (0, "", before)
+    again = json.loads(shown.splitlines()[-1])
+    assert {**again, "command": None} == {**report, "command": None}
+    status, shown, _ = run(*flags, "--out", f"{copy}", "--seeds", "3", "4", "5")
+    assert status == 0
+    assert before.items() <= times(copy).items()
+    more = json.loads(shown.splitlines()[-1])
+    assert [run["seed"] for run in more["variants"]["none"]["runs"]] == [3, 4, 5]
+    assert more["variants"]["none"]["runs"][:2] == report["variants"]["none"]["runs"]
+
+
+def test_a_process_that_dies_costs_its_run_alone_and_the_same_command_tries_it_again(
+    copy: Path, flags: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, seed in (("none", 4), ("haar-n_levels=3", 3), ("haar-n_levels=3", 4)):
+        shutil.rmtree(copy / "runs" / folder / f"lr-0.01-seed-{seed}")
+    start = Trial.start
+
+    def dying(self: Trial) -> "subprocess.Popen[bytes]":
+        if (self.variant, self.seed) != ("haar:n_levels=3", 3):
+            return start(self)
+        return subprocess.Popen(
+            [sys.executable, "-S", "-c", "import os; os.kill(os.getpid(), 9)"], stdin=subprocess.PIPE
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trial, "start", dying)
+        status, shown, errors = run(*flags, "--out", f"{copy}")
+    assert status == 1
+    assert errors.count("\n") == 1
+    assert errors.startswith("error: haar:n_levels=3, lr 0.01, seed 3: its process died of SIGKILL; the rest is in")
+    report = json.loads(shown.splitlines()[-1])
+    assert [run["seed"] for run in report["variants"]["none"]["runs"]] == [3, 4]
+    assert "haar:n_levels=3" not in report["variants"]  # its first seed decides its learning rate
+    assert [entry["seed"] for entry in report["failed"]] == [3]
+    assert "Failed: haar:n_levels=3, lr 0.01, seed 3" in (copy / "report.md").read_text()
+    status, shown, errors = run(*flags, "--out", f"{copy}")
+    assert (status, errors) == (0, "")
+    assert json.loads(shown.splitlines()[-1])["failed"] == []
+
+
+def test_a_learning_rate_that_diverges_does_not_end_the_comparison(text: Path, tmp_path: Path, run: Run) -> None:
+    """Weights shrink by 1 - lr * decay a step: by half with the lower rate, with the higher one they overflow."""
+    flags = [*PLAIN, "--data", f"{text}", "--out", f"{tmp_path}", "--mixers", "none", "--seeds", "0"]
+    flags += ["--optimizer.weight-decay", "1e11", "--optimizer.warmup-steps", "0", "--timing-rounds", "0"]
+    status, shown, errors = run(*flags, "--lrs", "5e-12", "0.9")
+    assert (status, errors) == (0, "")
+    variant = json.loads(shown.splitlines()[-1])["variants"]["none"]
+    assert (variant["lr"], variant["lrs"]["0.9"]) == (5e-12, None)
+    assert variant["lrs"]["5e-12"] == variant["final"]["mean"]
+    assert "diverged: the loss is no longer finite" in shown
+    before = times(tmp_path)
+    assert run(*flags, "--lrs", "5e-12", "0.9")[0] == 0
+    assert times(tmp_path) == before  # it is not tried again
+    status, _, errors = run(*flags, "--lrs", "0.9")
+    assert (status, errors.count("\n")) == (1, 1)
+    assert "no report without a run of none" in errors and "no longer finite" in errors
+
+
+def test_without_scipy_and_matplotlib_there_is_a_report_that_says_what_to_install(
+    copy: Path, flags: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("scipy", "scipy.stats", "matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    status, shown, errors = run(*flags, "--out", f"{copy}")
+    assert (status, errors) == (0, "")
+    assert "pip install scipy matplotlib" in shown
+    report = json.loads(shown.splitlines()[-1])
+    difference = report["variants"]["haar:n_levels=3"]["difference"]
+    assert difference["p"] is difference["low"] is None
+    assert (
+        difference["mean"]
+        == json.loads((copy / "report.json").read_text())["variants"]["haar:n_levels=3"]["difference"]["mean"]
+    )
+    assert not [*copy.glob("*.png"), *copy.glob("*.svg")]  # not those of an earlier report either
+    text = (copy / "report.md").read_text()
+    assert "pip install scipy matplotlib" in text and ".svg" not in text
+
+
+def test_runs_of_other_settings_or_data_are_refused(copy: Path, flags: list[str], run: Run, text: Path) -> None:
+    before = times(copy)
+    status, _, errors = run(*flags, "--out", f"{copy}", "--steps", "30")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "was begun with other settings (steps); go on with --steps 20, or choose another --out" in errors
+    for path in (copy / "runs").rglob("run.json"):
+        path.write_text(path.read_text().replace('"train": "', '"train": "0'))
+    status, _, errors = run(*flags, "--out", f"{copy}")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "was begun on other data than" in errors
+    assert times(copy).keys() == before.keys()
+
+
+def test_rates_can_be_those_that_another_comparison_chose(done: tuple[Path, str], text: Path, tmp_path: Path) -> None:
+    other, report = tmp_path / "other", json.loads((done[0] / "report.json").read_text())
+    other.mkdir()
+    for name, lr in (("none", 0.003), ("haar:n_levels=3", 0.002)):
+        report["variants"][name]["lr"] = lr
+    (other / "report.json").write_text(json.dumps(report))
+    common = {**vars(PRESETS["debug"](data=text, out=tmp_path / "out", device="cpu")), "sample_tokens": 0}
+    config = compare.Config(**common | {"mixers": ("haar:n_levels=3", "none"), "rates_from": other})
+    study, *_ = compare.prepared(config)
+    trials = [(trial.variant, trial.lr, trial.seed) for trial in study.wanted({})]
+    assert trials == [("haar:n_levels=3", 0.002, 0), ("none", 0.003, 0)]
+    assert study.rates_from == other
+    with pytest.raises(InputError, match="has no learning rate for learnable; it has none, haar:n_levels=3"):
+        compare.rates(replace(config, mixers=("none", "learnable")))
+    for wrong in ("", "[]", "{", '{"variants": {"none": {}}}'):
+        (other / "report.json").write_text(wrong)
+        with pytest.raises(InputError, match="json is no report of a comparison"):
+            compare.rates(config)
+
+
+def test_two_comparisons_cannot_share_a_directory(copy: Path, flags: list[str], run: Run) -> None:
+    with lock(copy):
+        status, _, errors = run(*flags, "--out", f"{copy}")
+    assert (status, errors) == (2, f"error: {copy} is being written by another comparison; stop that first\n")
+
+
+def test_step_times_are_measured_anew_when_something_that_decides_them_changes(copy: Path, text: Path) -> None:
+    config = compare.Config(**{**vars(PRESETS["debug"](data=text, out=copy, device="cpu")), "precision": "float32"})
+    config = replace(config, mixers=("none",), sample_tokens=0, tensorboard=False, timing_rounds=2, jobs=2)
+    study, *_ = compare.prepared(config)
+    models = {name: variant.model(study.config.model) for name, variant in study.variants.items()}
+    kept = json.loads((copy / "step_times.json").read_text())["seconds"]["none"]
+    measured = trial_step_times(study.config, models)
+    assert measured == kept
+    assert trial_step_times(replace(study.config, batch_size=4), models) != kept
+
+
+def trial_step_times(config: TrainConfig, models: dict[str, Any]) -> list[float]:
+    from waveletgpt.training.comparing.step_times import step_times
+
+    found: list[float] = step_times(config, models, 2, lambda: False)["none"]
+    return found
+
+
+def test_torchrun_is_refused(flags: list[str], tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    status, _, errors = run(*flags, "--out", f"{tmp_path / 'out'}")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert "run it with python instead of torchrun" in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--mixers", "haar"], "--mixers must hold none"),
+        (["--mixers", "none", "db4"], "--mixers holds db4; known are none, haar, learnable"),
+        (["--mixers", "none", "haar:n_levels=10"], "haar:n_levels=10: n_levels is 10"),
+        (["--baseline", "shifted"], "--baseline is shifted; it must be one of --mixers: none, haar, learnable"),
+        (["--seeds", "1", "1"], "--seeds"),
+        (["--seeds", "-1"], "--seeds"),
+        (["--seeds"], "--seeds"),
+        (["--seeds", "one"], "--seeds"),
+        (["--lrs", "1e-3", "0.001"], "--lrs must be different"),
+        (["--lrs", "2"], "--lrs must be different numbers above 0 and below 1"),
+        (["--rates-from", "nowhere", "--lrs", "1e-3"], "give one of the two"),
+        (["--jobs", "-1"], "--jobs is -1"),
+        (["--timing-rounds", "-1"], "--timing-rounds is -1"),
+        (["--shard"], "--shard"),
+        (["--allow-changes"], "--allow-changes"),
+        ([], "no prepared data"),
+    ],
+)
+def test_compare_tells_what_is_wrong_in_one_line(flags: list[str], message: str, tmp_path: Path, run: Run) -> None:
+    status, _, errors = run("--data", f"{tmp_path}/nowhere", "--out", f"{tmp_path}/out", *flags)
+    assert status == 2
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+    assert message in errors
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_and_models_that_cannot_be_used_are_told_before_anything_is_trained(
+    text: Path, tmp_path: Path, run: Run
+) -> None:
+    (tmp_path / "file").touch()
+    for flags, message in (
+        (["--out", f"{tmp_path / 'file'}"], "is a file"),
+        (["--out", f"{tmp_path / 'out'}", "--device", "nonsense"], "--device nonsense"),
+        (["--out", f"{tmp_path / 'out'}", "--model.block-size", "100000", "--model.n-levels", "3"], "has "),
+    ):
+        status, _, errors = run(*PLAIN, "--data", f"{text}", *flags)
+        assert (status, errors.count("\n")) == (2, 1)
+        assert message in errors
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

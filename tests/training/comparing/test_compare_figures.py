@@ -1,0 +1,139 @@
+"""Speed-ups, their intervals, differences and step times, on curves whose answers are known."""
+
+import math
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waveletgpt.training.comparing.statistics import (
+    Curve,
+    against_target,
+    difference,
+    loss_at,
+    overall,
+    speedup,
+    steps_to,
+)
+from waveletgpt.training.comparing.step_times import ratio
+
+
+def curve(*points: tuple[int, float]) -> Curve:
+    return Curve(tuple(step for step, _ in points), tuple(loss for _, loss in points))
+
+
+def at_speed(factor: float, offset: float = 0.0) -> Curve:
+    """The baseline's run at another speed: a straight line from 4 down, so that nothing is lost between evaluations."""
+    return curve(*((step, 4 + offset - 0.002 * factor * step) for step in range(100, 1001, 100)))
+
+
+BASELINE = curve((10, 3.0), (20, 2.0), (30, 1.5), (40, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("run", "factor", "reached"),
+    [
+        (BASELINE, 1.0, True),
+        (curve((10, 2.0), (20, 1.0), (30, 0.9), (40, 0.8)), 2.0, True),
+        (curve((10, 2.0), (20, 0.0), (30, 0.0), (40, 0.0)), 40 / 15, True),  # half-way between two evaluations
+        (curve((10, 0.5), (20, 0.4)), 4.0, True),  # already before the first evaluation; not claimed to be sooner
+        (curve((10, 1.5), (20, 0.5), (30, 2.0), (40, 2.0)), 40 / 15, True),  # the first time it gets there counts
+        (curve((10, 3.0), (20, 2.5), (30, 2.2), (40, 2.0)), 20 / 40, False),  # the baseline was there at step 20
+        (curve((10, 9.0), (20, 9.0), (30, 9.0), (40, 8.0)), 10 / 40, False),
+    ],
+)
+def test_a_speed_up_is_in_steps_to_the_baseline_s_final_loss(run: Curve, factor: float, reached: bool) -> None:
+    assert speedup(run, BASELINE) == (pytest.approx(factor), reached)
+
+
+def test_the_loss_after_some_steps_lies_between_two_evaluations() -> None:
+    """The last one's holds beyond it."""
+    found = [loss_at(BASELINE, step) for step in (BASELINE.steps[0], 35, BASELINE.steps[-1], 1000)]
+    assert found == [BASELINE.losses[0], 1.25, BASELINE.losses[-1], BASELINE.losses[-1]]
+
+
+def test_steps_to_a_loss_that_is_never_reached_are_not_made_up() -> None:
+    assert steps_to(BASELINE, 1.25) == 35
+    assert steps_to(BASELINE, 0.99) is None
+
+
+def test_a_baseline_that_got_worse_at_the_end_is_as_fast_as_itself() -> None:
+    baseline = curve((10, 3.0), (20, 1.0), (30, 2.0))
+    assert speedup(baseline, baseline) == (1.0, True)
+
+
+losses = st.lists(st.floats(0.5, 5), min_size=8, max_size=8, unique=True).map(lambda given: sorted(given, reverse=True))
+
+
+@given(losses, losses)
+def test_exchanging_the_two_sides_inverts_the_speed_up(ours: list[float], theirs: list[float]) -> None:
+    run, baseline = (curve(*zip(range(10, 90, 10), losses, strict=True)) for losses in (ours, theirs))
+    assert speedup(run, baseline)[0] * speedup(baseline, run)[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.5, 1.0])
+def test_a_run_at_another_speed_has_that_speed_up_at_every_target_with_every_seed(factor: float) -> None:
+    pairs = [(at_speed(factor, offset), at_speed(1, offset)) for offset in (0.0, 0.3, -0.2)]
+    found, reached = overall(pairs)
+    assert [found.value, found.low, found.high] == pytest.approx([factor] * 3)
+    assert reached == (3 if factor >= 1 else 0)
+    by_target = against_target(pairs)
+    assert len(by_target["target"]) > 20
+    # From the lowest of the first losses, that of the faster side with one seed, to the highest of the last ones.
+    assert by_target["target"][0] == pytest.approx(4 - 0.2 - 0.2 * max(factor, 1))
+    assert by_target["target"][-1] == pytest.approx(4 + 0.3 - 2 * min(factor, 1))
+    for name in ("steps", "low", "high"):
+        assert by_target[name] == pytest.approx([factor] * len(by_target["target"]))
+
+
+def test_seeds_meet_in_the_geometric_mean_and_two_bound_the_interval() -> None:
+    """Twice and eight times as fast is four times; of two seeds drawn anew, a quarter of the draws is each twice."""
+    slow = curve((100, 4.0), (800, 1.0))
+    pairs = [(curve((100, 4.0), (400, 1.0)), slow), (curve((50, 4.0), (100, 1.0)), slow)]
+    found, _ = overall(pairs)
+    assert [found.value, found.low, found.high] == pytest.approx([4, 2, 8])
+
+
+def test_one_seed_has_no_interval() -> None:
+    found, reached = overall([(at_speed(2), at_speed(1))])
+    assert (found.value, found.low, found.high, reached) == (pytest.approx(2), None, None, 1)
+    by_target = against_target([(at_speed(2), at_speed(1))])
+    assert set(by_target["low"]) == set(by_target["high"]) == {None}
+
+
+def test_curves_that_share_no_loss_have_no_speed_up_by_target() -> None:
+    high, low = curve((10, 5.0), (20, 4.0)), curve((10, 3.0), (20, 2.0))
+    assert against_target([(low, high)]) == {"target": [], "steps": [], "low": [], "high": []}
+    assert speedup(low, high) == (2.0, True)
+
+
+def test_differences_are_paired_and_tested_by_student_s_t() -> None:
+    """Differences of 1, 2 and 3: t = 2 sqrt(3) with two degrees of freedom, for which p is known in closed form."""
+    found = difference([2.0, 5.0, 5.0], [1.0, 3.0, 2.0])
+    t = 2 * math.sqrt(3)
+    assert found["mean"] == 2
+    assert found["p"] == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    assert (found["low"], found["high"]) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+
+
+def test_equal_runs_and_a_single_seed_have_no_p_value() -> None:
+    assert difference([1.5, 2.5], [1.5, 2.5]) == {"mean": 0, "low": 0, "high": 0, "p": None}
+    assert difference([1.1, 2.1, 3.1], [1.0, 2.0, 3.0])["p"] is None  # the same difference each time
+    assert difference([1.5], [1.0]) == {"mean": 0.5, "low": None, "high": None, "p": None}
+
+
+def test_without_scipy_there_is_a_mean_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    nothing: dict[str, Any] = {"low": None, "high": None, "p": None}
+    assert difference([2.0, 5.0, 5.0], [1.0, 3.0, 2.0]) == {"mean": 2, **nothing}
+
+
+def test_step_times_are_compared_within_a_round() -> None:
+    """A round that was disturbed disturbs both alike."""
+    baseline = [1.0, 1.0, 10.0, 1.0, 1.0]
+    found = ratio([1.1, 1.1, 12.0, 1.3, 1.4], baseline)
+    assert (found.ratio, found.q25, found.q75) == pytest.approx((1.2, 1.1, 1.3))
+    assert ratio([3.0], [2.0]).ratio == 1.5

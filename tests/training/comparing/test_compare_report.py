@@ -1,0 +1,318 @@
+"""What a comparison reports, from runs that are written here instead of being trained."""
+
+import json
+import re
+import struct
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.common.units import in_unit
+from waveletgpt.models.gpt import GPTConfig
+from waveletgpt.training.comparing.cells import table
+from waveletgpt.training.comparing.markdown import markdown
+from waveletgpt.training.comparing.plots import PLOTS, spread_out, write_plots
+from waveletgpt.training.comparing.report import NoReportError, make_report
+from waveletgpt.training.comparing.study import Study
+from waveletgpt.training.comparing.trial import Outcome
+from waveletgpt.training.comparing.variants import parse_variant, parse_variants
+from waveletgpt.training.config import OptimizerConfig, TrainConfig
+from waveletgpt.training.data import DatasetInfo
+
+MODEL = GPTConfig(vocab_size=7, block_size=64, n_layer=3, n_head=2, n_embd=16, n_hidden=32, n_levels=6)
+SPLITS = {split: {"tokens": 1000, "pieces": 1, "sha256": split} for split in ("train", "val", "test")}
+DATA = DatasetInfo("text", {}, 7, "bits per character", "novels | tales", "CC0", splits=SPLITS)
+STEPS = range(100, 1001, 100)
+Losses = Callable[[str, float, int], list[float]]
+
+
+def losses_of(variant: str, lr: float, seed: int) -> list[float]:
+    """A straight line: the baseline's, at 1.6 times its speed, or at half of it."""
+    speed = {"none": 1.0, "haar": 1.6, "none:n_layer=2,positions=learned": 0.5}[variant]
+    return [3 + 0.1 * seed - 0.001 * speed * (1 + 0.05 * seed * (variant != "none")) * step for step in STEPS]
+
+
+def study(
+    out: Path, variants: tuple[str, ...] = ("none", "haar", "none:n_layer=2,positions=learned"), **changes: Any
+) -> Study:
+    config = TrainConfig(Path("data"), out, model=MODEL, steps=1000, eval_every=100, threads=1, device="cpu")
+    settings = {"seeds": (0, 1, 2), "lrs": (1e-3,), **changes}
+    rates = dict.fromkeys(variants, settings.pop("lrs"))
+    return Study(config, parse_variants(variants, MODEL), lrs=rates, **settings)
+
+
+def ran(study: Study, losses: Losses = losses_of, **endings: Outcome) -> dict[Any, Outcome]:
+    """How every run that is wanted has ended, its evaluations being `losses`; `endings` by variant."""
+    outcomes: dict[Any, Outcome] = {}
+    while todo := [trial for trial in study.wanted(outcomes) if trial not in outcomes]:
+        for trial in todo:
+            outcomes[trial] = endings.get(trial.variant, Outcome("complete"))
+            trial.config.out.mkdir(parents=True)
+            rows = [
+                {
+                    "step": step,
+                    "tokens": step * 2048,
+                    "seconds": step * 0.01,
+                    "train_loss": loss + 0.1,
+                    "val_loss": loss,
+                }
+                for step, loss in zip(STEPS, losses(trial.variant, trial.lr, trial.seed), strict=True)
+            ]
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            (trial.config.out / "metrics.jsonl").write_text(lines)
+    return outcomes
+
+
+def report_of(
+    study: Study, outcomes: dict[Any, Outcome], baseline: str = "none", **seconds: list[float]
+) -> dict[str, Any]:
+    found = make_report(study, baseline, DATA, outcomes, seconds, command="python training/compare.py", jobs=2)
+    again: dict[str, Any] = json.loads(json.dumps(found))
+    assert again == found  # JSON-able, keys included
+    return found
+
+
+@pytest.fixture
+def report(tmp_path: Path) -> dict[str, Any]:
+    ours = study(tmp_path)
+    learned = "none:n_layer=2,positions=learned"
+    return report_of(ours, ran(ours), none=[0.1, 0.2], haar=[0.11, 0.22], **{learned: [0.05, 0.1]})
+
+
+def test_a_report_has_what_it_promises(report: dict[str, Any]) -> None:
+    assert (report["format_version"], report["baseline"], report["failed"]) == (1, "none", [])
+    assert report["data"]["digests"] == {"train": "train", "val": "val", "test": "test"}
+    assert (report["data"]["unit"], report["data"]["licence"]) == ("bits per character", "CC0")
+    assert report["tokens"] == 1000 * 32 * 64
+    assert "mixer" not in report["model"] and "lr" not in report["optimizer"]
+    assert {"processor", "torch", "precision", "threads", "jobs"} <= report["hardware"].keys()
+    assert report["hardware"]["processor"]
+    none, haar, learned = report["variants"].values()
+    assert none["difference"] is None
+    assert (none["speedup"]["steps"]["value"], none["step_time"]["ratio"]) == (1, 1)
+    assert learned["changes"] == {"n_layer": 2, "positions": "learned"}
+    assert learned["parameters"] != none["parameters"] == haar["parameters"]
+    assert [run["seed"] for run in haar["runs"]] == [0, 1, 2]
+    assert haar["runs"][1]["val_loss"] == losses_of("haar", 1e-3, 1)
+    assert haar["runs"][1]["seconds"] == 10
+    assert haar["step_time"]["ratio"] == pytest.approx(1.1)
+    speeds = [1.6, 1.6 * 1.05, 1.6 * 1.1]
+    steps, seconds = haar["speedup"]["steps"], haar["speedup"]["seconds"]
+    assert steps["value"] == pytest.approx((speeds[0] * speeds[1] * speeds[2]) ** (1 / 3))
+    assert (steps["low"], steps["high"], steps["reached"]) == (pytest.approx(1.6), pytest.approx(1.76), 3)
+    assert [seconds[key] * 1.1 for key in ("value", "low", "high")] == pytest.approx(
+        [steps[k] for k in ("value", "low", "high")]
+    )
+    by_target = haar["speedup_curve"]
+    assert [value * 1.1 for value in by_target["seconds"]] == pytest.approx(by_target["steps"])
+    assert learned["speedup"]["steps"]["reached"] == 0
+    assert learned["speedup"]["steps"]["value"] < 1
+    assert haar["final"]["mean"] == pytest.approx(sum(losses_of("haar", 1e-3, seed)[-1] for seed in range(3)) / 3)
+    assert haar["difference"]["mean"] == pytest.approx(haar["final"]["mean"] - none["final"]["mean"])
+    assert 0 < haar["difference"]["p"] < 0.01
+    # When the baseline ends, its steps being 1.1 times as long: a line that falls to 1000 / 1.1.
+    late = [-0.001 * (speed * 1000 / 1.1 - 1000) for speed in speeds]
+    assert haar["difference_in_equal_seconds"]["mean"] == pytest.approx(sum(late) / 3)
+    assert none["difference_in_equal_seconds"] is None
+
+
+def test_without_timed_steps_ratios_are_those_of_the_runs_clocks_and_the_report_says_so(tmp_path: Path) -> None:
+    ours = study(tmp_path, ("none", "haar"))
+    outcomes = ran(ours)
+    for seed in range(3):
+        path = ours.trial("haar", 1e-3, seed).config.out / "metrics.jsonl"
+        path.write_text(
+            re.sub(r'"seconds": ([\d.]+)', lambda found: f'"seconds": {float(found[1]) * 1.5}', path.read_text())
+        )
+    report = report_of(ours, outcomes)
+    assert report["variants"]["haar"]["step_time"]["ratio"] == pytest.approx(1.5)
+    assert (report["steps_timed"], report["step_seconds"]) == ("runs", pytest.approx(0.01))
+    assert "Step times are the runs' own" in markdown(report, [])
+
+
+def test_every_variant_goes_on_with_its_best_learning_rate(tmp_path: Path) -> None:
+    def losses(variant: str, lr: float, seed: int) -> list[float]:
+        best = {"none": 3e-3, "haar": 1e-2}[variant]
+        return [2 + abs(lr - best) - 0.001 * step for step in STEPS]
+
+    ours = study(tmp_path, ("none", "haar"), lrs=(1e-3, 3e-3, 1e-2))
+    outcomes = ran(ours, losses)
+    assert len(outcomes) == ours.most == 2 * (3 + 2)
+    assert sum(trial.seed == 0 for trial in outcomes) == 6
+    variants = report_of(ours, outcomes)["variants"]
+    assert {name: variant["lr"] for name, variant in variants.items()} == {"none": 3e-3, "haar": 1e-2}
+    assert variants["none"]["lrs"] == pytest.approx({"0.001": 1.002, "0.003": 1.0, "0.01": 1.007})
+    assert {name: variant["lr_at_edge"] for name, variant in variants.items()} == {"none": False, "haar": True}
+    text = markdown(report_of(ours, outcomes), [])
+    assert "The best learning rate of haar is the lowest or highest that was tried" in text
+    assert "none 0.001: 1.0020, 0.003: 1.0000, 0.01: 1.0070" in text
+
+
+def test_rates_of_another_comparison_are_told(tmp_path: Path) -> None:
+    ours = study(tmp_path, rates_from=Path("runs/shorter"))
+    report = report_of(ours, ran(ours))
+    assert report["rates_from"] == "runs/shorter"
+    assert "Learning rates are those that the comparison in `runs/shorter` chose" in markdown(report, [], [])
+    assert "Learning rates are those" not in markdown({**report, "rates_from": None}, [], [])
+
+
+def test_a_learning_rate_that_diverges_is_the_worst_and_no_failure(tmp_path: Path) -> None:
+    ours = study(tmp_path, ("none", "haar"), lrs=(1e-3, 1e-2))
+    outcomes = ran(ours)
+    outcomes[ours.trial("haar", 1e-3, 0)] = Outcome("diverged", "the loss is no longer finite")
+    for trial in [trial for trial in ours.wanted(outcomes) if trial not in outcomes]:
+        outcomes[trial] = Outcome("failed", "its process died of SIGKILL")
+    assert ours.chosen_lr("haar", outcomes) == 1e-2
+    found = report_of(ours, outcomes)
+    assert found["variants"]["haar"]["lrs"]["0.001"] is None
+    assert [entry["run"] for entry in found["failed"]] == ["haar, lr 0.01, seed 1", "haar, lr 0.01, seed 2"]
+    assert [run["seed"] for run in found["variants"]["haar"]["runs"]] == [0]
+    assert found["variants"]["haar"]["difference"]["p"] is None
+    assert "Not all seeds are there for haar" in markdown(found, [])
+
+
+def test_a_variant_that_diverges_with_all_rates_has_failed(tmp_path: Path) -> None:
+    ours = study(tmp_path, ("none", "haar"), lrs=(1e-3, 1e-2))
+    found = report_of(ours, ran(ours, haar=Outcome("diverged", "the loss is no longer finite at step 7")))
+    assert list(found["variants"]) == ["none"]
+    ((name, why),) = [(entry["run"], entry["why"]) for entry in found["failed"]]
+    assert (name, why) == ("haar", "it diverged with every learning rate (0.001, 0.01)")
+    with pytest.raises(NoReportError, match=r"without a run of haar.*haar: it diverged with every learning rate"):
+        kinds = {"haar": Outcome("diverged", "the loss is no longer finite"), "none": Outcome("complete")}
+        report_of(ours, {trial: kinds[trial.variant] for trial in ours.possible()}, baseline="haar")
+
+
+def test_the_markdown_s_figures_are_the_report_s(report: dict[str, Any]) -> None:
+    rows = [line for line in markdown(report, []).splitlines() if re.match(r"\| (none|haar)", line)]
+    assert len(rows) == 3
+    for row, (name, variant) in zip(rows[1:], list(report["variants"].items())[1:], strict=True):
+        text = [cell.strip().replace("\N{MINUS SIGN}", "-") for cell in row.strip("|").split("|")]
+        numbers = [[float(n.replace(",", "")) for n in re.findall(r"[-+]?\d[\d,]*\.?\d*", cell)] for cell in text[1:]]
+        final, difference, speedup = variant["final"], variant["difference"], variant["speedup"]
+        assert text[0] == name
+        assert numbers[0] == [variant["parameters"]]
+        assert numbers[1] == [variant["lr"]]
+        unit = [in_unit(nats, "bits") for nats in (final["mean"], final["sd"])]
+        assert numbers[2] == pytest.approx(unit, abs=6e-5)
+        unit = [in_unit(difference[key], "bits") for key in ("mean", "low", "high")]
+        assert numbers[3] == pytest.approx(unit, abs=6e-5)
+        assert numbers[4] == pytest.approx([difference["p"]], rel=0.05)
+        timely = variant["difference_in_equal_seconds"]
+        assert numbers[5] == pytest.approx([in_unit(timely[key], "bits") for key in ("mean", "low", "high")], abs=6e-5)
+        for kind, found in zip(("steps", "seconds"), numbers[6:8], strict=True):
+            assert found == pytest.approx([speedup[kind][key] for key in ("value", "low", "high")], abs=6e-3)
+        assert numbers[8] == pytest.approx([variant["step_time"][key] for key in ("ratio", "q25", "q75")], abs=6e-4)
+
+
+def test_the_markdown_says_what_was_compared_on_what_and_what_to_keep_in_mind(report: dict[str, Any]) -> None:
+    text = markdown(report, list(PLOTS.items()))
+    for part in (
+        "python training/compare.py",
+        "novels | tales",
+        "3 seeds (0, 1, 2)",
+        "1,000 steps",
+        "PyTorch",
+        "rough",
+    ):
+        assert part in text, part
+    assert "2,048,000 tokens in the same order" in text
+    assert "(0 of 3)" in text  # the slower variant never reached the baseline's loss
+    assert re.findall(r"!\[.*\]\((.*)\)", text) == [f"{name}.svg" for name in PLOTS]
+    table_rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in table_rows}) == 1
+    assert table(report).row_count == 3
+
+
+def test_plots_are_valid_and_the_same_every_time(report: dict[str, Any], tmp_path: Path) -> None:
+    for folder in ("once", "again"):
+        (tmp_path / folder).mkdir()
+        assert dict(write_plots(report, tmp_path / folder)) == PLOTS
+    files = sorted(path.name for path in (tmp_path / "once").iterdir())
+    assert files == sorted(f"{name}.{ending}" for name in PLOTS for ending in ("png", "svg"))
+    for name in files:
+        assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+    for name in PLOTS:
+        image = (tmp_path / "once" / f"{name}.png").read_bytes()
+        assert image[:8] == b"\x89PNG\r\n\x1a\n"
+        width, height = struct.unpack(">II", image[16:24])
+        assert 3.3 <= width / 200 <= 7.01 and height > 400
+        root = ET.parse(tmp_path / "once" / f"{name}.svg").getroot()
+        written = {"".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")}
+        shown = set(report["variants"]) - ({"none"} if name == "speedup" else set())
+        assert shown <= written  # beside the curves, as text
+        assert any("bits per character" in text for text in written)
+
+
+def test_plots_of_one_seed_and_of_curves_that_share_no_loss(tmp_path: Path) -> None:
+    ours = study(tmp_path, ("none", "haar"), seeds=(0,))
+    outcomes = ran(ours, lambda variant, _, seed: [(9 if variant == "haar" else 3) - 0.001 * step for step in STEPS])
+    found = report_of(ours, outcomes)
+    assert found["variants"]["haar"]["speedup_curve"]["target"] == []
+    write_plots(found, tmp_path)
+    text = markdown(found, [])
+    assert "One seed shows no spread" in text and "±" not in text.split("Final loss:")[0]
+
+
+def test_names_beside_curves_do_not_overlap_and_stay_in_the_picture() -> None:
+    assert spread_out([0.1, 0.5, 0.9], 0.1) == pytest.approx([0.1, 0.5, 0.9])
+    assert spread_out([0.5, 0.5], 0.1) == pytest.approx([0.45, 0.55])
+    for wanted in ([0.0] * 8, [0.99] * 8, [0.1, 0.11, 0.12, 0.2, 0.9, 0.91]):
+        places = spread_out(wanted, 0.1)
+        assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(places))
+        assert places[0] >= 0 and places[-1] <= 1 + 1e-9
+
+
+# Variants.
+
+
+def test_a_variant_is_a_mixer_and_the_fields_that_differ() -> None:
+    variant = parse_variant("none:n_layer=12,positions=learned,dropout=0.1")
+    assert variant.model(GPTConfig()) == GPTConfig(n_layer=12, positions="learned", dropout=0.1)
+    assert variant.folder == "none-n_layer=12,positions=learned,dropout=0.1"
+    assert parse_variant("haar").model(MODEL) == replace(MODEL, mixer="haar")
+    assert list(parse_variants(("haar", "none", "haar"), MODEL)) == ["haar", "none"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("db4", "--mixers holds db4; known are none, haar"),
+        ("", "--mixers holds ''; known are"),
+        ("none:", "write NAME or NAME:FIELD=VALUE"),
+        ("none:n_layer", "write NAME or NAME:FIELD=VALUE"),
+        ("none:n_layer=", "write NAME or NAME:FIELD=VALUE"),
+        ("none:n_layer=2,n_layer=3", "sets n_layer twice"),
+        ("none:layers=2", "a model has no layers; it has n_layer"),
+        ("none:n_layer=two", "n_layer cannot be 'two'; it takes a whole number"),
+        ("none:n_layer=2.5", "n_layer cannot be '2.5'"),
+        ("none:dropout=high", "dropout cannot be 'high'; it takes a number"),
+        ("none:positions=absolute", "positions cannot be 'absolute'; it takes rope or learned"),
+        ("none:mixer=haar", "cannot change mixer"),
+        ("none:vocab_size=9", "the prepared data decide it"),
+        ("none:block_size=32", "do not compare"),
+    ],
+)
+def test_a_variant_that_cannot_be_is_told_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(InputError) as refusal:
+        parse_variant(text)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_model_that_cannot_be_and_two_that_are_the_same_are_refused() -> None:
+    with pytest.raises(InputError, match=r"haar:n_levels=9: n_levels is 9, a window"):
+        parse_variants(("none", "haar:n_levels=9"), MODEL)
+    with pytest.raises(InputError, match="haar and haar:n_levels=6, which are the same model"):
+        parse_variants(("haar", "haar:n_levels=6"), MODEL)
+
+
+def test_the_optimizer_of_a_run_differs_in_its_rate_alone(tmp_path: Path) -> None:
+    ours = study(tmp_path, ("none",), lrs=(3e-3,))
+    assert ours.trial("none", 3e-3, 0).config.optimizer == OptimizerConfig(lr=3e-3)
+    assert {trial.config.out.name for trial in ours.possible()} == {f"lr-0.003-seed-{seed}" for seed in range(3)}

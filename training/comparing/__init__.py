@@ -1,0 +1,1 @@
+"""Variants over seeds and learning rates: trained side by side, measured, reported."""

@@ -1,0 +1,1 @@
+"""Files, archives and URLs to token ids: what the `prepare_*` scripts share."""

@@ -1,0 +1,166 @@
+"""Where data come from: a file, a folder, an archive, a URL, or what the project makes itself."""
+
+import bz2
+import gzip
+import lzma
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.training.preparing.download import download
+from waveletgpt.training.preparing.work import Work
+
+BUILTIN = "builtin"
+BLOCK = 1 << 22  # bytes read at a time
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    RuntimeError,  # zipfile's for a password, or a compression it does not know
+)
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file of the source, on disk or in an archive."""
+
+    name: str
+    """Where it is below the source, with / between folders."""
+    size: int
+    """Bytes; 0 where only reading to the end can tell."""
+    stamp: str
+    """What changes when the file does: its date, or a checksum."""
+    open: Callable[[], IO[bytes]]
+    path: Path | None = None
+    """Where it lies, unless it is packed."""
+
+    @classmethod
+    def at(cls, path: Path, name: str) -> "SourceFile":
+        """The file at `path`, under the name that it has in the source."""
+        return cls(name, path.stat().st_size, _stamp(path), lambda: path.open("rb"), path)
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
+        """Its bytes, `size` at a time. Raises InputError where they cannot be read."""
+        try:
+            with self.open() as file:
+                while block := file.read(size):
+                    yield block
+        except UNREADABLE as error:
+            what = "cannot be read" if self.path else "is damaged and cannot be unpacked"
+            raise InputError(f"{self.name} {what}: {_in_a_line(error)}") from None
+
+    def on_disk(self, folder: Path) -> Path:
+        """Where the file lies; if it is packed, a copy in `folder`. Raises InputError if that cannot be read."""
+        if self.path:
+            return self.path
+        with tempfile.NamedTemporaryFile(dir=folder, prefix="unpacked-", delete=False) as copy:
+            try:
+                for block in self.blocks():
+                    copy.write(block)
+            except BaseException:
+                Path(copy.name).unlink()
+                raise
+        return Path(copy.name)
+
+
+@contextmanager
+def opened_source(
+    source: str, suffixes: tuple[str, ...], builtin: Callable[[Path], None], work: Work
+) -> Iterator[list[SourceFile]]:
+    """Yield the files that `source` names with one of `suffixes`, in the order in which they are read fastest.
+
+    A source is a path or a URL, of a file, a folder or an archive: .zip, .tar, .tar.gz, .tar.bz2, .tar.xz; a lone
+    .gz, .bz2 or .xz stands for the file it holds. Of an archive only what is read is unpacked. A file on its own,
+    and the only one in an archive, is taken whatever its suffix; hidden files, such as those that macOS adds to
+    archives, are not. For `builtin` the function of that name fills a folder.
+    Raises InputError if the source is missing or damaged, or holds no such file.
+    """
+    path = Path(source)
+    if source == BUILTIN:
+        path = _made(builtin, work)
+    elif source.startswith(("http://", "https://")):
+        path = download(source, work.download)
+    if not path.exists():
+        raise InputError(f"{source} does not exist; --source takes a file, a folder, an archive or a URL")
+    with ExitStack() as stack:
+        try:
+            found = _listed(path, stack)
+        except UNREADABLE as error:
+            raise InputError(f"{path} is damaged and cannot be unpacked: {_in_a_line(error)}") from None
+        # By their names, since a tar may replace a file further on.
+        visible = list({file.name: file for file in found if not _is_hidden(file.name)}.values())
+        chosen = [file for file in visible if PurePosixPath(file.name).suffix.lower() in suffixes]
+        if not path.is_dir() and 1 in (len(found), len(visible)):
+            chosen = visible or found
+        if not chosen:
+            raise InputError(f"{source} holds no files ending in {', '.join(suffixes)}")
+        yield chosen
+
+
+def _made(builtin: Callable[[Path], None], work: Work) -> Path:
+    """A folder that `builtin` has filled."""
+    if not work.builtin.exists():
+        filling = Path(tempfile.mkdtemp(dir=work.scratch))
+        builtin(filling)
+        filling.replace(work.builtin)
+    return work.builtin
+
+
+def _listed(path: Path, stack: ExitStack) -> list[SourceFile]:
+    """All files of a file, folder or archive; what `stack` holds is needed to read them."""
+    name = path.name.lower()
+    if path.is_dir():
+        return _in_folder(path)
+    if name.endswith(".zip"):
+        return _in_zip(stack.enter_context(zipfile.ZipFile(path)))
+    if name.endswith(TARS):
+        return _in_tar(stack.enter_context(tarfile.open(path)), _stamp(path))
+    if path.suffix.lower() in PACKED:
+        unpacking = partial(PACKED[path.suffix.lower()], path)
+        return [SourceFile(path.stem, 0, _stamp(path), unpacking)]
+    return [SourceFile.at(path, path.name)]
+
+
+def _in_folder(folder: Path) -> list[SourceFile]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [SourceFile.at(path, path.relative_to(folder).as_posix()) for path in paths]
+
+
+def _in_zip(archive: zipfile.ZipFile) -> list[SourceFile]:
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    return [
+        SourceFile(_name(m.filename), m.file_size, f"{m.CRC:08x}", partial(archive.open, m))
+        for m in sorted(members, key=lambda m: PurePosixPath(m.filename))
+    ]
+
+
+def _in_tar(archive: tarfile.TarFile, stamp: str) -> list[SourceFile]:
+    """In the order of the archive, since a packed one is read from its start for every step back."""
+    reading: Callable[[tarfile.TarInfo], Any] = archive.extractfile  # None only for what is no file
+    return [SourceFile(_name(m.name), m.size, stamp, partial(reading, m)) for m in archive if m.isfile()]
+
+
+def _stamp(path: Path) -> str:
+    """Date and size, by which rsync and make see that a file has changed."""
+    return f"{path.stat().st_mtime_ns} {path.stat().st_size}"
+
+
+def _in_a_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _name(member: str) -> str:
+    return PurePosixPath(member).as_posix()
+
+
+def _is_hidden(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return parts[:1] == ("__MACOSX",) or any(part.startswith(".") for part in parts)

@@ -1,0 +1,94 @@
+"""What a person sees while a model trains."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from waveletgpt.common.units import in_unit
+from waveletgpt.training.config import TrainConfig
+from waveletgpt.training.data import DatasetInfo
+from waveletgpt.training.optimizer import rate_fraction
+from waveletgpt.training.runs.tensorboard import Curves
+
+
+class TrainingProgress:
+    """A progress line (step, loss, tokens per second, time left), a printed line for every evaluation, and curves."""
+
+    def __init__(self, config: TrainConfig, data: DatasetInfo, step: int, console: Console) -> None:
+        self.config, self.report, self.console = config, data.report, console
+        self.unit = data.report.replace(" ", "_")
+        self.tokens_per_step = config.batch_size * config.model.block_size
+        self.curves = Curves(config.out / "tensorboard", step, console, wanted=config.tensorboard)
+        self.bar = Progress(
+            TextColumn(f"[bold]{data.modality} {config.model.mixer}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.task = self.bar.add_task("", total=config.steps, completed=step, loss="", speed="")
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+        self.curves.flush()
+
+    def update(self, step: int, losses: list[float], seconds: float) -> None:
+        """Show the training losses (nats per token) of the steps just done, which took `seconds`."""
+        speed = len(losses) * self.tokens_per_step / seconds
+        loss = in_unit(losses[-1], self.report)
+        shown = f"{loss:.4f} {self.report}"
+        self.bar.update(self.task, completed=step, loss=shown, speed=f"{speed:,.0f} tokens/s")
+        mean = in_unit(sum(losses) / len(losses), self.report)
+        settings = self.config.optimizer
+        rate = settings.lr * rate_fraction(settings, step - 1, self.config.steps)
+        self.curves.add(step, {f"train/{self.unit}": mean, "learning_rate": rate, "tokens_per_second": speed})
+
+    def evaluated(self, train_loss: float, val_loss: float, *, is_best: bool) -> None:
+        """Print an evaluation's mean losses (nats per token)."""
+        step = int(self.bar.tasks[0].completed)
+        train, val = in_unit(train_loss, self.report), in_unit(val_loss, self.report)
+        mark = " (best)" if is_best else ""
+        self.console.print(f"step {step:>7,}  train {train:.4f}  validation {val:.4f} {self.report}{mark}")
+        self.curves.add(step, {f"validation/{self.unit}": val})
+        self.curves.flush()
+
+    def stopped(self) -> None:
+        """Say that the run has stopped early."""
+        step = int(self.bar.tasks[0].completed)
+        self.console.print(f"Stopped at step {step:,}; the run is saved in {self.config.out}.")
+
+
+@contextmanager
+def progress_bar(
+    what: str, total: float | None, *, unit: str = "", done: float = 0
+) -> Iterator[Callable[[float], None]]:
+    """Show a bar on a terminal while the block runs; yields the function that is told how many more are done.
+
+    `total` is None where it is not known. With the unit "bytes" it tells megabytes, and how many of them a second.
+    """
+    console = Console(stderr=True)  # standard output is for results
+    counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    columns = TextColumn(what), BarColumn(), *counts, TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total, completed=int(done))
+        yield lambda count: bar.update(task, advance=count)
