@@ -15,7 +15,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 
 
 @dataclass(frozen=True)
-class Listed:
+class CheckpointEntry:
     """A checkpoint on offer."""
 
     name: str
@@ -30,7 +30,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedCheckpoint:
     """A checkpoint ready to generate."""
 
     model: GPT
@@ -38,7 +38,7 @@ class Loaded:
     info: CheckpointInfo
 
 
-def find_checkpoints(directory: Path) -> list[Listed]:
+def find_checkpoints(directory: Path) -> list[CheckpointEntry]:
     """The checkpoints in `directory` and up to three folders below it (runs hold `best` and `last`), by name.
 
     Damaged ones are left out, with a warning. Raises InputError if there is no such directory.
@@ -52,13 +52,13 @@ def find_checkpoints(directory: Path) -> list[Listed]:
         if any(part.startswith(".") for part in name.split("/")):  # being written
             continue
         try:
-            found.append(Listed(name, path, read_info(path)))
+            found.append(CheckpointEntry(name, path, read_info(path)))
         except InputError as error:
             logging.getLogger(__name__).warning("warning: left out a damaged checkpoint: %s", error)
     return found
 
 
-def load(directory: Path, modality: str, tokenizer_kind: str) -> Loaded:
+def load(directory: Path, modality: str, tokenizer_kind: str) -> LoadedCheckpoint:
     """Load a checkpoint, once for as long as its files do not change.
 
     Raises InputError if it is missing, damaged, not of `modality`, or its tokenizer is none of `tokenizer_kind`
@@ -70,7 +70,7 @@ def load(directory: Path, modality: str, tokenizer_kind: str) -> Loaded:
 
 
 @lru_cache(maxsize=8)
-def _load(directory: Path, modality: str, tokenizer_kind: str, _times: tuple[int, ...]) -> Loaded:
+def _load(directory: Path, modality: str, tokenizer_kind: str, _times: tuple[int, ...]) -> LoadedCheckpoint:
     checkpoint = load_checkpoint(directory, modality=modality)
     config = directory / "config.json"
     try:
@@ -84,4 +84,4 @@ def _load(directory: Path, modality: str, tokenizer_kind: str, _times: tuple[int
         raise InputError(
             f"{config}: the tokenizer has {tokenizer.vocab_size} ids and the model {vocab_size}; they must be equal"
         )
-    return Loaded(checkpoint.model, tokenizer, checkpoint.info)
+    return LoadedCheckpoint(checkpoint.model, tokenizer, checkpoint.info)

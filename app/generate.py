@@ -9,12 +9,12 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from waveletgpt.app.checkpoints import Loaded, load
+from waveletgpt.app.checkpoints import LoadedCheckpoint, load
 from waveletgpt.app.cli import Generate
 from waveletgpt.app.engine import make_ready
 from waveletgpt.app.modalities.base import Modality
 from waveletgpt.app.modalities.registry import load_modality
-from waveletgpt.app.streaming import Take, stream
+from waveletgpt.app.streaming import Completion, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.sampling import Sampling
@@ -32,7 +32,7 @@ def run(options: Generate) -> None:
     torch.set_num_threads(1)  # a token is too little work to share: more threads only wait for each other
     loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind)
     length = _or(options.length, modality.length.default)
-    job = modality.job(loaded, prompt, length, _or(options.keep, modality.keep.default))
+    task = modality.task(loaded, prompt, length, _or(options.keep, modality.keep.default))
     temperature = _or(options.temperature, modality.temperature)
     sampling = Sampling(
         temperature=temperature,
@@ -43,15 +43,15 @@ def run(options: Generate) -> None:
         seed=options.seed,
     )
     make_ready()  # or the speed would count it
-    snapshots = (takes for (takes,) in stream([job], sampling, samples=options.samples, every=REFRESH))
+    snapshots = (completions for (completions,) in stream([task], sampling, samples=options.samples, every=REFRESH))
     if targets:
-        takes = _watched(snapshots, modality)
-        for take, target in zip(takes, targets, strict=True):
-            modality.write(take, loaded.tokenizer, target)
+        completions = _watched(snapshots, modality)
+        for completion, target in zip(completions, targets, strict=True):
+            modality.write(completion, loaded.tokenizer, target)
             print(target)
     else:
-        takes = _printed(snapshots, loaded)
-    _report(takes, modality)
+        completions = _printed(snapshots, loaded)
+    _report(completions, modality)
 
 
 def _or(given: float | None, default: float) -> float:
@@ -80,23 +80,23 @@ def _targets(options: Generate, modality: Modality[Any]) -> list[Path]:
     return targets
 
 
-def _printed(snapshots: Iterator[list[Take]], loaded: Loaded) -> list[Take]:
+def _printed(snapshots: Iterator[list[Completion]], loaded: LoadedCheckpoint) -> list[Completion]:
     """Print a text as it is written, or several once they are."""
-    takes: list[Take] = []
+    completions: list[Completion] = []
     shown = 0
-    for takes in snapshots:
-        if len(takes) == 1:
-            print(loaded.tokenizer.decode(takes[0].ids[shown:]), end="", flush=True)
-            shown = len(takes[0].ids)
-    if len(takes) == 1:
+    for completions in snapshots:
+        if len(completions) == 1:
+            print(loaded.tokenizer.decode(completions[0].ids[shown:]), end="", flush=True)
+            shown = len(completions[0].ids)
+    if len(completions) == 1:
         print(flush=True)
     else:
-        for i, take in enumerate(takes, 1):
-            print(f"--- {i} ---\n{loaded.tokenizer.decode(take.ids)}", flush=True)
-    return takes
+        for i, completion in enumerate(completions, 1):
+            print(f"--- {i} ---\n{loaded.tokenizer.decode(completion.ids)}", flush=True)
+    return completions
 
 
-def _watched(snapshots: Iterator[list[Take]], modality: Modality[Any]) -> list[Take]:
+def _watched(snapshots: Iterator[list[Completion]], modality: Modality[Any]) -> list[Completion]:
     """Read to the end, with a progress bar on standard error if that is a terminal."""
     console = Console(stderr=True)
     columns = (
@@ -106,25 +106,25 @@ def _watched(snapshots: Iterator[list[Take]], modality: Modality[Any]) -> list[T
         TextColumn("{task.fields[speed]:,.0f} tokens/s"),
         TimeRemainingColumn(),
     )
-    takes = next(snapshots)
+    completions = next(snapshots)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=takes[0].wanted, speed=0.0)
-        for takes in snapshots:
-            bar.update(task, completed=takes[0].written, speed=_speed(takes))
-    return takes
+        task = bar.add_task("", total=completions[0].wanted, speed=0.0)
+        for completions in snapshots:
+            bar.update(task, completed=completions[0].written, speed=_speed(completions))
+    return completions
 
 
-def _speed(takes: list[Take]) -> float:
+def _speed(completions: list[Completion]) -> float:
     """Tokens a second of all samples together."""
-    return sum(take.tokens_per_second for take in takes)
+    return sum(completion.tokens_per_second for completion in completions)
 
 
-def _report(takes: list[Take], modality: Modality[Any]) -> None:
+def _report(completions: list[Completion], modality: Modality[Any]) -> None:
     """Print the figures on standard error."""
-    nats = sum(take.nats_per_token for take in takes) / len(takes)
+    nats = sum(completion.nats_per_token for completion in completions) / len(completions)
     loss = in_unit(nats, modality.loss_unit)
-    count = sum(take.written for take in takes)
+    count = sum(completion.written for completion in completions)
     print(
-        f"{count:,} {modality.tokens}, {loss:.3f} {modality.loss_unit}, {_speed(takes):,.0f} tokens/s",
+        f"{count:,} {modality.tokens}, {loss:.3f} {modality.loss_unit}, {_speed(completions):,.0f} tokens/s",
         file=sys.stderr,
     )

@@ -16,7 +16,7 @@ PIECE = 2048
 
 def can_judge(made: Results) -> bool:
     """Whether there are two results of one vocabulary, with something in both."""
-    return all(one and one.paired and one.take.written for one in made) and len(made) == 2
+    return all(one and one.paired and one.completion.written for one in made) and len(made) == 2
 
 
 def judged(made: Results) -> Iterator[Results]:
@@ -29,11 +29,11 @@ def judged(made: Results) -> Iterator[Results]:
     first, second = (one for one in made if one)
     sums = [0.0, 0.0]
     with ThreadPoolExecutor(2) as pool:
-        for start in range(0, max(first.take.written, second.take.written), PIECE):
+        for start in range(0, max(first.completion.written, second.completion.written), PIECE):
             pieces = pool.map(_nats, (second.loaded.model, first.loaded.model), (first, second), (start, start))
             sums = [total + piece for total, piece in zip(sums, pieces, strict=True)]
             yield [
-                replace(one, nats_by_other=total / min(start + PIECE, one.take.written))
+                replace(one, nats_by_other=total / min(start + PIECE, one.completion.written))
                 for one, total in zip((first, second), sums, strict=True)
             ]
 
@@ -43,7 +43,7 @@ def _nats(model: GPT, written: Result, start: int) -> float:
 
     They are what it would have told while writing them: the windows of `score` begin where those of `generate` do.
     """
-    prompt, new = written.job.prompt, written.take.new
+    prompt, new = written.task.prompt, written.completion.new
     first = len(prompt) + start
     begin = context_start(first, model.config.block_size)
     ids = torch.cat([prompt, new[: start + PIECE]])[begin:]

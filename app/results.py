@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from waveletgpt.app.checkpoints import Listed, Loaded, load
+from waveletgpt.app.checkpoints import CheckpointEntry, LoadedCheckpoint, load
 from waveletgpt.app.engine import make_ready
 from waveletgpt.app.modalities.base import Extent, Modality
-from waveletgpt.app.streaming import Job, Take, stream
+from waveletgpt.app.streaming import Completion, GenerationTask, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.generation import first_divergence
 from waveletgpt.models.sampling import Sampling
@@ -32,9 +32,9 @@ class Result:
     """What one checkpoint has made so far."""
 
     name: str
-    loaded: Loaded
-    job: Job
-    take: Take
+    loaded: LoadedCheckpoint
+    task: GenerationTask
+    completion: Completion
     seed: int
     paired: bool = False
     """Whether there is another column, of a model with the same vocabulary."""
@@ -52,12 +52,12 @@ class Result:
             "checkpoint": self.name,
             "mixer": self.loaded.info.model.mixer,
             "seed": self.seed,
-            "tokens": self.take.written,
-            "bits_per_token": self.take.nats_per_token / math.log(2),
+            "tokens": self.completion.written,
+            "bits_per_token": self.completion.nats_per_token / math.log(2),
             "bits_per_token_by_other": None if by_other is None else by_other / math.log(2),
-            "tokens_per_second": self.take.tokens_per_second,
+            "tokens_per_second": self.completion.tokens_per_second,
             "first_divergence": self.first_divergence,
-            **modality.facts(self.take, self.loaded.tokenizer),
+            **modality.facts(self.completion, self.loaded.tokenizer),
         }
 
 
@@ -79,7 +79,7 @@ FACT_TYPES = {
 Results = list[Result | None]
 
 
-def results(modality: Modality[Any], listed: Mapping[str, Listed], request: Request) -> Iterator[Results]:
+def results(modality: Modality[Any], listed: Mapping[str, CheckpointEntry], request: Request) -> Iterator[Results]:
     """The columns' results, again and again until they are complete. Raises InputError before the first."""
     check_extent("length", request.length, modality.length, modality.unit)
     check_extent("keep", request.keep, modality.keep, modality.unit)
@@ -91,16 +91,16 @@ def results(modality: Modality[Any], listed: Mapping[str, Listed], request: Requ
             raise InputError(f"there is no {modality.name} checkpoint {name!r}; choose {', '.join(listed)}")
     try:
         loaded = [load(listed[name].path, modality.name, modality.tokenizer_kind) for name in chosen]
-        jobs = [modality.job(one, request.prompt, request.length, request.keep) for one in loaded]
+        tasks = [modality.task(one, request.prompt, request.length, request.keep) for one in loaded]
     except InputError as error:
         raise InputError(_with_names(str(error), request.prompt, [listed[name] for name in chosen])) from None
     make_ready()
     paired = len(loaded) == 2 and loaded[0].tokenizer.to_dict() == loaded[1].tokenizer.to_dict()
-    for takes in stream(jobs, request.sampling, every=EVERY):
-        divergence, shared = _agreement([take for (take,) in takes]) if paired else (None, 0)
+    for completions in stream(tasks, request.sampling, every=EVERY):
+        divergence, shared = _agreement([completion for (completion,) in completions]) if paired else (None, 0)
         made = iter(
-            Result(name, one, job, take, request.sampling.seed, paired, divergence, shared)
-            for name, one, job, (take,) in zip(chosen, loaded, jobs, takes, strict=True)
+            Result(name, one, task, completion, request.sampling.seed, paired, divergence, shared)
+            for name, one, task, (completion,) in zip(chosen, loaded, tasks, completions, strict=True)
         )
         yield [None if name is None else next(made) for name in request.checkpoints]
 
@@ -111,13 +111,13 @@ def check_extent(name: str, amount: float, extent: Extent, unit: str) -> None:
         raise InputError(f"{name} is {amount:g} {unit}; it must be from {extent.lowest:g} to {extent.highest:g}")
 
 
-def _agreement(takes: Sequence[Take]) -> tuple[int | None, int]:
+def _agreement(completions: Sequence[Completion]) -> tuple[int | None, int]:
     """`first_divergence` and `shared` of a pair."""
-    divergence = first_divergence(takes[0].new, takes[1].new)
-    return divergence, min(take.written for take in takes) if divergence is None else divergence
+    divergence = first_divergence(completions[0].new, completions[1].new)
+    return divergence, min(completion.written for completion in completions) if divergence is None else divergence
 
 
-def _with_names(message: str, prompt: str | Path | None, listed: Sequence[Listed]) -> str:
+def _with_names(message: str, prompt: str | Path | None, listed: Sequence[CheckpointEntry]) -> str:
     """`message` with the names that a person on the page knows in place of the server's paths."""
     if isinstance(prompt, Path):
         message = message.replace(str(prompt), prompt.name)

@@ -20,7 +20,7 @@ from waveletgpt.models.sampling import Sampling
 
 
 @dataclass(frozen=True)
-class Job:
+class GenerationTask:
     """What one model is asked to write."""
 
     model: GPT
@@ -33,12 +33,12 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Take:
+class Completion:
     """What one model has written so far."""
 
     ids: Tensor
-    """(P + N,) the prompt and N new tokens; P is 0 where the job's prompt is not shown."""
-    prompted: int
+    """(P + N,) the prompt and N new tokens; P is 0 where the task's prompt is not shown."""
+    prompt_length: int
     """P."""
     wanted: int
     """How many new tokens it will have in the end."""
@@ -50,12 +50,12 @@ class Take:
     @property
     def new(self) -> Tensor:
         """(N,) the new tokens."""
-        return self.ids[self.prompted :]
+        return self.ids[self.prompt_length :]
 
     @property
     def written(self) -> int:
         """N."""
-        return len(self.ids) - self.prompted
+        return len(self.ids) - self.prompt_length
 
     @property
     def done(self) -> bool:
@@ -79,17 +79,17 @@ class Take:
 
 
 def stream(
-    jobs: Sequence[Job], sampling: Sampling, *, samples: int = 1, every: float = 0.3
-) -> Iterator[list[list[Take]]]:
-    """Do all jobs at the same time, `samples` times each; yields the takes [job][sample] so far, every `every` s.
+    tasks: Sequence[GenerationTask], sampling: Sampling, *, samples: int = 1, every: float = 0.3
+) -> Iterator[list[list[Completion]]]:
+    """Do all tasks at the same time, `samples` times each; yields the completions [task][sample] so far, every `every` s.
 
     The first that is yielded is empty and the last is complete. All draw with the same noise: given one vocabulary,
     models differ only where they disagree. Raises InputError before anything is yielded, and later whatever ends
     a model's work. Closing it stops all of them at their next token.
     """
     stopped, ends = Event(), SimpleQueue[BaseException | None]()
-    writers = [_Writer(job, sampling, samples, stopped, ends) for job in jobs]
-    yield [writer.takes() for writer in writers]
+    writers = [_Writer(task, sampling, samples, stopped, ends) for task in tasks]
+    yield [writer.completions() for writer in writers]
     # Daemons, so that the process may end without them.
     threads = [Thread(target=writer.write, name="writer", daemon=True) for writer in writers]
     try:
@@ -100,7 +100,7 @@ def stream(
             try:
                 error = ends.get(timeout=max(0.0, seen + every - time.monotonic()))
             except Empty:
-                yield [writer.takes() for writer in writers]
+                yield [writer.completions() for writer in writers]
                 seen = time.monotonic()
             else:
                 if error is not None:
@@ -111,22 +111,27 @@ def stream(
         for thread in threads:
             if thread.ident is not None:
                 thread.join()
-    yield [writer.takes() for writer in writers]
+    yield [writer.completions() for writer in writers]
 
 
 class _Writer:
-    """One job in progress, B samples of it. `write` runs in a thread; `takes` may be called from another meanwhile."""
+    """One task in progress, B samples of it. `write` runs in a thread; `completions` may be called from another meanwhile."""
 
     def __init__(
-        self, job: Job, sampling: Sampling, samples: int, stopped: Event, ends: "SimpleQueue[BaseException | None]"
+        self,
+        task: GenerationTask,
+        sampling: Sampling,
+        samples: int,
+        stopped: Event,
+        ends: "SimpleQueue[BaseException | None]",
     ) -> None:
         self.steps = cast(
             "Generator[Step, None, None]",
-            generate(job.model, job.prompt[None], job.length, **asdict(sampling), samples=samples),
+            generate(task.model, task.prompt[None], task.length, **asdict(sampling), samples=samples),
         )
-        self.shown = job.prompt if job.shown else job.prompt[:0]  # (P,)
-        self.ids = np.zeros((job.length, samples), np.int64)  # of which the first `written` rows are there
-        self.log_probs = np.zeros((job.length, samples), np.float32)
+        self.shown = task.prompt if task.shown else task.prompt[:0]  # (P,)
+        self.ids = np.zeros((task.length, samples), np.int64)  # of which the first `written` rows are there
+        self.log_probs = np.zeros((task.length, samples), np.float32)
         self.written = 0
         self.seconds = 0.0
         self.stopped, self.ends = stopped, ends
@@ -148,12 +153,12 @@ class _Writer:
             error = raised
         self.ends.put(error)
 
-    def takes(self) -> list[Take]:
+    def completions(self) -> list[Completion]:
         """What there is, in memory of its own."""
         n = self.written
         ids, nats = self.ids[:n].T.copy(), -self.log_probs[:n].sum(axis=0, dtype=np.float64)  # (B, N), (B,)
         return [
-            Take(
+            Completion(
                 torch.cat([self.shown, torch.from_numpy(one)]),
                 len(self.shown),
                 len(self.ids),

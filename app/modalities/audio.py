@@ -7,7 +7,7 @@ from torch import Tensor
 
 from waveletgpt.app.drawing.figures import sound_figure
 from waveletgpt.app.modalities.base import Clip, Extent, Modality, PromptField
-from waveletgpt.app.streaming import Take
+from waveletgpt.app.streaming import Completion
 from waveletgpt.tokenizers.audio.audio_file import read_audio, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 
@@ -46,29 +46,33 @@ class Audio(Modality[MuLawTokenizer]):
         """Samples in `amount` seconds."""
         return max(1, round(amount * tokenizer.sample_rate))
 
-    def view(self, take: Take, tokenizer: MuLawTokenizer, shared: int = 0) -> str:  # noqa: ARG002, too short to see
+    def view(self, completion: Completion, tokenizer: MuLawTokenizer, shared: int = 0) -> str:  # noqa: ARG002
         """Waveform above spectrogram."""
         rate = tokenizer.sample_rate
-        boundary, total = take.prompted / rate, (take.prompted + take.wanted) / rate
-        description = f"Waveform and spectrogram of {len(take.ids) / rate:.2f} seconds of sound"
-        return sound_figure(tokenizer.decode(take.ids).numpy(), rate, description, boundary=boundary, total=total)
+        boundary, total = completion.prompt_length / rate, (completion.prompt_length + completion.wanted) / rate
+        description = f"Waveform and spectrogram of {len(completion.ids) / rate:.2f} seconds of sound"
+        return sound_figure(tokenizer.decode(completion.ids).numpy(), rate, description, boundary=boundary, total=total)
 
-    def clip(self, take: Take, tokenizer: MuLawTokenizer) -> Clip:
+    def clip(self, completion: Completion, tokenizer: MuLawTokenizer) -> Clip:
         """The sound itself."""
-        return Clip(tokenizer.decode(take.ids), tokenizer.sample_rate)
+        return Clip(tokenizer.decode(completion.ids), tokenizer.sample_rate)
 
-    def told(self, count: int, tokenizer: MuLawTokenizer) -> str:
+    def count_in_words(self, count: int, tokenizer: MuLawTokenizer) -> str:
         """Samples, and how long they last."""
-        return f"{super().told(count, tokenizer)} ({count / tokenizer.sample_rate:.4f} s)"
+        return f"{super().count_in_words(count, tokenizer)} ({count / tokenizer.sample_rate:.4f} s)"
 
-    def facts(self, take: Take, tokenizer: MuLawTokenizer) -> dict[str, Any]:
+    def facts(self, completion: Completion, tokenizer: MuLawTokenizer) -> dict[str, Any]:
         """How long it is, and how much of that is the prompt."""
         rate = tokenizer.sample_rate
-        return {"seconds": len(take.ids) / rate, "prompt_seconds": take.prompted / rate, "sample_rate": rate}
+        return {
+            "seconds": len(completion.ids) / rate,
+            "prompt_seconds": completion.prompt_length / rate,
+            "sample_rate": rate,
+        }
 
-    def write(self, take: Take, tokenizer: MuLawTokenizer, path: Path) -> None:
+    def write(self, completion: Completion, tokenizer: MuLawTokenizer, path: Path) -> None:
         """Write a WAV file."""
-        write_wav(path, tokenizer.decode(take.ids), tokenizer.sample_rate)
+        write_wav(path, tokenizer.decode(completion.ids), tokenizer.sample_rate)
 
 
 MODALITY = Audio()

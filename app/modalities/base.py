@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from waveletgpt.app.checkpoints import Loaded
-from waveletgpt.app.streaming import Job, Take
+from waveletgpt.app.checkpoints import LoadedCheckpoint
+from waveletgpt.app.streaming import Completion, GenerationTask
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.registry import Tokenizer
 
@@ -87,25 +87,25 @@ class Modality(ABC, Generic[T]):
         """How many tokens a length in `unit` is; at least 1 for one above 0."""
 
     @abstractmethod
-    def view(self, take: Take, tokenizer: T, shared: int = 0) -> str:
+    def view(self, completion: Completion, tokenizer: T, shared: int = 0) -> str:
         """HTML of a result, finished or not: prompt and continuation, told apart.
 
         The first `shared` new tokens are the other column's too; a view that can do so shows which they are.
         """
 
     @abstractmethod
-    def facts(self, take: Take, tokenizer: T) -> dict[str, Any]:
+    def facts(self, completion: Completion, tokenizer: T) -> dict[str, Any]:
         """What an endpoint tells of a result beside its figures; JSON-able."""
 
     @abstractmethod
-    def write(self, take: Take, tokenizer: T, path: Path) -> None:
+    def write(self, completion: Completion, tokenizer: T, path: Path) -> None:
         """Write prompt and continuation, atomically, in the format that the suffix of `path` names."""
 
-    def clip(self, take: Take, tokenizer: T) -> Clip:
+    def clip(self, completion: Completion, tokenizer: T) -> Clip:
         """What can be heard of a result; only where `heard_early`."""
         raise NotImplementedError
 
-    def told(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, for those whose tokens are not their unit
+    def count_in_words(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, audio uses it
         """A number of tokens in words."""
         return f"{count:,} {self.tokens if count != 1 else self.tokens.removesuffix('s')}"
 
@@ -120,7 +120,7 @@ class Modality(ABC, Generic[T]):
         if path.is_dir():
             raise InputError(f"{path} is a directory; give the name of a file to write")
 
-    def job(self, loaded: Loaded, prompt: str | Path | None, length: float, keep: float) -> Job:
+    def task(self, loaded: LoadedCheckpoint, prompt: str | Path | None, length: float, keep: float) -> GenerationTask:
         """What `loaded` has to do to continue the last `keep` of `prompt` by `length`, both in `unit`.
 
         Without a prompt it begins from the tokenizer's start, which is no part of the result.
@@ -131,6 +131,6 @@ class Modality(ABC, Generic[T]):
         tokenizer: Any = loaded.tokenizer
         wanted = self.count(length, tokenizer)
         if prompt is None:
-            return Job(loaded.model, tokenizer.start, wanted, shown=False)
+            return GenerationTask(loaded.model, tokenizer.start, wanted, shown=False)
         kept = self.read_prompt(prompt, tokenizer)[-self.count(keep, tokenizer) :]
-        return Job(loaded.model, kept, wanted)
+        return GenerationTask(loaded.model, kept, wanted)

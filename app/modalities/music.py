@@ -7,7 +7,7 @@ from torch import Tensor
 
 from waveletgpt.app.drawing.figures import Notes, piano_roll_figure
 from waveletgpt.app.modalities.base import Extent, Modality, PromptField
-from waveletgpt.app.streaming import Take
+from waveletgpt.app.streaming import Completion
 from waveletgpt.tokenizers.audio.audio_file import write_wav
 from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
 from waveletgpt.tokenizers.piano.performance import STEPS_PER_SECOND
@@ -48,19 +48,19 @@ class Music(Modality[MidiTokenizer]):
         """As many tokens as events."""
         return max(1, round(amount))
 
-    def view(self, take: Take, tokenizer: MidiTokenizer, shared: int = 0) -> str:  # noqa: ARG002
+    def view(self, completion: Completion, tokenizer: MidiTokenizer, shared: int = 0) -> str:  # noqa: ARG002
         """A piano roll."""
-        notes, prompt = _notes(take.ids, tokenizer), _notes(take.ids[: take.prompted], tokenizer)
+        notes, prompt = _notes(completion.ids, tokenizer), _notes(completion.ids[: completion.prompt_length], tokenizer)
         return piano_roll_figure(notes, f"Piano roll of {len(notes.onset)} notes", boundary=prompt.end)
 
-    def facts(self, take: Take, tokenizer: MidiTokenizer) -> dict[str, Any]:
+    def facts(self, completion: Completion, tokenizer: MidiTokenizer) -> dict[str, Any]:
         """How many notes it has, how long it is, and how much of that is the prompt."""
-        notes, prompt = _notes(take.ids, tokenizer), _notes(take.ids[: take.prompted], tokenizer)
+        notes, prompt = _notes(completion.ids, tokenizer), _notes(completion.ids[: completion.prompt_length], tokenizer)
         return {"notes": len(notes.onset), "seconds": notes.end, "prompt_seconds": prompt.end}
 
-    def write(self, take: Take, tokenizer: MidiTokenizer, path: Path) -> None:
+    def write(self, completion: Completion, tokenizer: MidiTokenizer, path: Path) -> None:
         """Write a MIDI file, or the sound of a piano as a WAV file."""
-        score = tokenizer.decode(take.ids)
+        score = tokenizer.decode(completion.ids)
         if path.suffix.lower() == ".wav":
             write_wav(path, render(score, SAMPLE_RATE), SAMPLE_RATE)
         else:

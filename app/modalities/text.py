@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from waveletgpt.app.modalities.base import Extent, Modality, PromptField
-from waveletgpt.app.streaming import Take
+from waveletgpt.app.streaming import Completion
 from waveletgpt.app.web.markup import sheet
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import write_text
@@ -55,18 +55,18 @@ class Text(Modality[CharacterTokenizer]):
         """As many tokens as characters."""
         return max(1, round(amount))
 
-    def view(self, take: Take, tokenizer: CharacterTokenizer, shared: int = 0) -> str:
+    def view(self, completion: Completion, tokenizer: CharacterTokenizer, shared: int = 0) -> str:
         """The text, its prompt paler, what both columns share underlined."""
-        parts = take.ids[: take.prompted], take.new[:shared], take.new[shared:]
-        return sheet(*(tokenizer.decode(part) for part in parts), writing=not take.done)
+        parts = completion.ids[: completion.prompt_length], completion.new[:shared], completion.new[shared:]
+        return sheet(*(tokenizer.decode(part) for part in parts), writing=not completion.done)
 
-    def facts(self, take: Take, tokenizer: CharacterTokenizer) -> dict[str, Any]:
+    def facts(self, completion: Completion, tokenizer: CharacterTokenizer) -> dict[str, Any]:
         """The text itself."""
-        return {"text": tokenizer.decode(take.ids)}
+        return {"text": tokenizer.decode(completion.ids)}
 
-    def write(self, take: Take, tokenizer: CharacterTokenizer, path: Path) -> None:
+    def write(self, completion: Completion, tokenizer: CharacterTokenizer, path: Path) -> None:
         """Write UTF-8 text."""
-        write_text(path, tokenizer.decode(take.ids))
+        write_text(path, tokenizer.decode(completion.ids))
 
     def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:
         """The first of `EXAMPLES` whose characters are in every alphabet."""

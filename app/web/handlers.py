@@ -16,7 +16,7 @@ from typing import Any
 
 import gradio as gr
 
-from waveletgpt.app.checkpoints import Listed
+from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.engine import is_ready
 from waveletgpt.app.modalities.base import Modality
 from waveletgpt.app.mutual import can_judge, judged
@@ -43,7 +43,7 @@ class Press:
 class Handlers:
     """The handlers of one modality's tab."""
 
-    def __init__(self, modality: Modality[Any], listed: Mapping[str, Listed]) -> None:
+    def __init__(self, modality: Modality[Any], listed: Mapping[str, CheckpointEntry]) -> None:
         self.modality, self.listed = modality, listed
         self.has_player = ".wav" in modality.files
 
@@ -167,12 +167,12 @@ class Handlers:
             return [None]
         if not redraw:
             return [gr.skip()]
-        clip = self.modality.clip(result.take, result.loaded.tokenizer)
-        return [growing(clip.samples, clip.sample_rate) if result.take.written else None]
+        clip = self.modality.clip(result.completion, result.loaded.tokenizer)
+        return [growing(clip.samples, clip.sample_rate) if result.completion.written else None]
 
     def _finished(self, result: Result | None, folder: Path, *, scoring: bool) -> list[Any]:
         """A column with what can be played and downloaded."""
-        if result is None or not result.take.written:
+        if result is None or not result.completion.written:
             return self._growing(result, redraw=True)
         files = self._files(result, folder)
         sound = [finished(path) for path in files if path.endswith(".wav")]
@@ -183,7 +183,7 @@ class Handlers:
         """The view, which takes time to draw, and the line of figures."""
         if result is None:
             return ["", ""]
-        view = self.modality.view(result.take, result.loaded.tokenizer, result.shared) if redraw else gr.skip()
+        view = self.modality.view(result.completion, result.loaded.tokenizer, result.shared) if redraw else gr.skip()
         return [view, figures(result, self.modality, scoring=scoring)]
 
     def _untouched(self) -> list[Any]:
@@ -196,19 +196,19 @@ class Handlers:
         stem = f"{result.name.replace('/', '-')}-seed{result.seed}"
         paths = [folder / f"{stem}{suffix}" for suffix in self.modality.files]
         for path in paths:
-            self.modality.write(result.take, result.loaded.tokenizer, path)
+            self.modality.write(result.completion, result.loaded.tokenizer, path)
         return [str(path) for path in paths]
 
 
 def _all_begun(made: Results) -> bool:
-    return all(one.take.written for one in made if one)
+    return all(one.completion.written for one in made if one)
 
 
 def _progress(made: Results) -> str:
-    """How long it will still take: the models write at the same time."""
+    """How long it will still completion: the models write at the same time."""
     if not _all_begun(made):
         return "Reading the prompt ..."
-    takes = [one.take for one in made if one]
-    if all(take.done for take in takes):
+    completions = [one.completion for one in made if one]
+    if all(completion.done for completion in completions):
         return "Preparing what to play and to download ..."
-    return f"Writing ... {max(take.seconds_left for take in takes):.0f} s left."
+    return f"Writing ... {max(completion.seconds_left for completion in completions):.0f} s left."

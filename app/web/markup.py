@@ -3,7 +3,7 @@
 import html
 from typing import Any
 
-from waveletgpt.app.checkpoints import Listed
+from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import Modality
 from waveletgpt.app.results import Result, Results
 from waveletgpt.common.units import in_unit
@@ -35,7 +35,7 @@ def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
     )
 
 
-def card(listed: Listed | None, modality: Modality[Any]) -> str:
+def card(listed: CheckpointEntry | None, modality: Modality[Any]) -> str:
     """What a checkpoint says of itself, in a line."""
     if listed is None:
         return '<p class="card">No checkpoint chosen.</p>'
@@ -55,35 +55,35 @@ def figures(result: Result, modality: Modality[Any], *, scoring: bool = False) -
 
     `scoring` says that the other model is being asked.
     """
-    take = result.take
-    count = f"{take.written:,}" if take.done else f"{take.written:,} of {take.wanted:,}"
+    completion = result.completion
+    count = f"{completion.written:,}" if completion.done else f"{completion.written:,} of {completion.wanted:,}"
     parts = [f"{count} {modality.tokens}"]
-    if take.written:
-        loss = f"{in_unit(take.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}"
+    if completion.written:
+        loss = f"{in_unit(completion.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}"
         if result.nats_by_other is not None:
             loss += f" (by the other model: {in_unit(result.nats_by_other, modality.loss_unit):.2f})"
         elif scoring:
             loss += " (by the other model: …)"
         parts.append(loss)
-        parts.append(f"{take.tokens_per_second:,.0f} tokens/s")
+        parts.append(f"{completion.tokens_per_second:,.0f} tokens/s")
     return f'<p class="figures">{escape(" · ".join(parts))}</p>'
 
 
 def agreement(made: Results, modality: Modality[Any]) -> str:
     """How far the two columns are the same, in a sentence."""
     pair = [one for one in made if one]
-    if len(pair) < 2 or not all(one.take.written for one in pair):
+    if len(pair) < 2 or not all(one.completion.written for one in pair):
         told = ""
     elif not pair[0].paired:
         told = "The two models have different vocabularies, so that what they choose cannot be compared."
     elif pair[0].first_divergence is None:
-        same = modality.told(pair[0].shared, pair[0].loaded.tokenizer)
-        finished = all(one.take.done for one in pair)
+        same = modality.count_in_words(pair[0].shared, pair[0].loaded.tokenizer)
+        finished = all(one.completion.done for one in pair)
         told = f"The two wrote the same {same}." if finished else f"The two agree so far, for {same}."
     elif pair[0].first_divergence == 0:
         told = f"The two choose differently from the first {modality.tokens.removesuffix('s')} on."
     else:
-        same = modality.told(pair[0].first_divergence, pair[0].loaded.tokenizer)
+        same = modality.count_in_words(pair[0].first_divergence, pair[0].loaded.tokenizer)
         told = f"The two agree for the first {same}, then choose differently."
     return f'<p class="note agreement">{escape(told)}</p>'
 

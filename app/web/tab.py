@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from waveletgpt.app.checkpoints import Listed
+from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import Modality
 from waveletgpt.app.results import FACT_TYPES
 from waveletgpt.app.web.handlers import ROLES, Handlers
@@ -28,7 +28,7 @@ class Column:
     """View, figures, player (where there is sound), downloads."""
 
 
-def build_tab(modality: Modality[Any], listed: Sequence[Listed]) -> None:
+def build_tab(modality: Modality[Any], listed: Sequence[CheckpointEntry]) -> None:
     """Add a modality's tab to the page that is being built, with the endpoint `/generate_<modality>`."""
     handlers = Handlers(modality, {one.name: one for one in listed})
     with gr.Row():
@@ -71,7 +71,7 @@ def build_tab(modality: Modality[Any], listed: Sequence[Listed]) -> None:
     )
 
 
-def _prompt(modality: Modality[Any], listed: Sequence[Listed]) -> gr.components.Component:
+def _prompt(modality: Modality[Any], listed: Sequence[CheckpointEntry]) -> gr.components.Component:
     field, elem_id = modality.prompt, f"{modality.name}-prompt"
     if field.records:
         return gr.Audio(
@@ -131,7 +131,7 @@ def _more_settings(modality: Modality[Any]) -> list[gr.components.Component]:
     ]
 
 
-def _column(modality: Modality[Any], listed: Sequence[Listed], role: str, handlers: Handlers) -> Column:
+def _column(modality: Modality[Any], listed: Sequence[CheckpointEntry], role: str, handlers: Handlers) -> Column:
     names = [one.name for one in listed if one.is_baseline == (role == "baseline")]
     chosen = names[0] if names else None
     with gr.Column(min_width=290, elem_id=f"{modality.name}-{role}"):

@@ -16,12 +16,12 @@ from PIL import Image
 from symusic.core import ScoreTick
 
 import waveletgpt.app
-from waveletgpt.app.checkpoints import Loaded, load
+from waveletgpt.app.checkpoints import LoadedCheckpoint, load
 from waveletgpt.app.drawing.figures import ACCENT, PROMPT, Notes, piano_roll_figure, sound_figure, spectrogram
 from waveletgpt.app.drawing.svg import Panel, png, ticks
 from waveletgpt.app.modalities.base import Modality
 from waveletgpt.app.modalities.registry import MODALITIES, load_modality
-from waveletgpt.app.streaming import Take, stream
+from waveletgpt.app.streaming import Completion, stream
 from waveletgpt.app.web.markup import sheet
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.sampling import Sampling
@@ -29,25 +29,25 @@ from waveletgpt.models.sampling import Sampling
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def loaded(tiny_checkpoints: Path, name: str) -> tuple[Modality[Any], Loaded]:
+def loaded(tiny_checkpoints: Path, name: str) -> tuple[Modality[Any], LoadedCheckpoint]:
     modality = load_modality(name)
     return modality, load(tiny_checkpoints / f"{name}-haar", name, modality.tokenizer_kind)
 
 
-def finished(modality: Modality[Any], one: Loaded, prompt: str | Path | None, length: float) -> Take:
-    *_, ((take,),) = stream([modality.job(one, prompt, length, modality.keep.default)], Sampling())
-    return take
+def finished(modality: Modality[Any], one: LoadedCheckpoint, prompt: str | Path | None, length: float) -> Completion:
+    *_, ((completion,),) = stream([modality.task(one, prompt, length, modality.keep.default)], Sampling())
+    return completion
 
 
 def test_text_continues_a_prompt(tiny_checkpoints: Path, tmp_path: Path) -> None:
     modality, one = loaded(tiny_checkpoints, "text")
-    take = finished(modality, one, "Hello ", 30)
-    text = modality.facts(take, one.tokenizer)["text"]
+    completion = finished(modality, one, "Hello ", 30)
+    text = modality.facts(completion, one.tokenizer)["text"]
     assert text.startswith("Hello ") and len(text) == 36
-    modality.write(take, one.tokenizer, tmp_path / "story.md")
+    modality.write(completion, one.tokenizer, tmp_path / "story.md")
     assert (tmp_path / "story.md").read_text() == text
     (tmp_path / "prompt.txt").write_text("Hello ")
-    assert finished(modality, one, tmp_path / "prompt.txt", 30).ids.equal(take.ids)
+    assert finished(modality, one, tmp_path / "prompt.txt", 30).ids.equal(completion.ids)
 
 
 def test_text_is_shown_as_it_is_whatever_it_holds() -> None:
@@ -66,15 +66,15 @@ def test_the_example_is_in_every_alphabet() -> None:
 def test_audio_keeps_the_end_of_the_prompt(tiny_checkpoints: Path, sound_file: Path, tmp_path: Path) -> None:
     modality, one = loaded(tiny_checkpoints, "audio")
     rate = one.tokenizer.sample_rate
-    job = modality.job(one, sound_file, 0.1, 0.5)
-    assert len(job.prompt) == 0.5 * rate and job.length == 0.1 * rate
-    *_, ((take,),) = stream([job], Sampling())
-    modality.write(take, one.tokenizer, tmp_path / "a.wav")
+    task = modality.task(one, sound_file, 0.1, 0.5)
+    assert len(task.prompt) == 0.5 * rate and task.length == 0.1 * rate
+    *_, ((completion,),) = stream([task], Sampling())
+    modality.write(completion, one.tokenizer, tmp_path / "a.wav")
     samples, written_rate = soundfile.read(tmp_path / "a.wav")
     assert written_rate == rate and len(samples) == 0.6 * rate
     spectrum = np.abs(np.fft.rfft(samples[:1000]))
     assert np.argmax(spectrum) * rate / 1000 == 440
-    assert modality.facts(take, one.tokenizer) == {
+    assert modality.facts(completion, one.tokenizer) == {
         "seconds": 0.6,
         "prompt_seconds": 0.5,
         "sample_rate": rate,
@@ -83,13 +83,13 @@ def test_audio_keeps_the_end_of_the_prompt(tiny_checkpoints: Path, sound_file: P
 
 def test_music_continues_a_midi_file(tiny_checkpoints: Path, midi_file: Path, tmp_path: Path) -> None:
     modality, one = loaded(tiny_checkpoints, "music")
-    take = finished(modality, one, midi_file, 60)
-    modality.write(take, one.tokenizer, tmp_path / "a.mid")
+    completion = finished(modality, one, midi_file, 60)
+    modality.write(completion, one.tokenizer, tmp_path / "a.mid")
     notes = ScoreTick(tmp_path / "a.mid").tracks[0].notes
     assert [note.pitch for note in notes[:8]] == [60, 62, 64, 65, 67, 69, 71, 72]
-    modality.write(take, one.tokenizer, tmp_path / "a.wav")
+    modality.write(completion, one.tokenizer, tmp_path / "a.wav")
     samples, rate = soundfile.read(tmp_path / "a.wav")
-    facts = modality.facts(take, one.tokenizer)
+    facts = modality.facts(completion, one.tokenizer)
     assert len(samples) / rate == pytest.approx(facts["seconds"], abs=0.5) and np.abs(samples).max() > 0.01
     assert facts["notes"] == len(notes) and facts["prompt_seconds"] == pytest.approx(3.9, abs=0.05)
 
@@ -97,11 +97,11 @@ def test_music_continues_a_midi_file(tiny_checkpoints: Path, midi_file: Path, tm
 @pytest.mark.parametrize("name", MODALITIES)
 def test_without_a_prompt_the_start_is_not_part_of_the_result(tiny_checkpoints: Path, name: str) -> None:
     modality, one = loaded(tiny_checkpoints, name)
-    take = finished(modality, one, None, 0.05 if name == "audio" else 20)
-    assert take.prompted == 0 and len(take.ids) == take.wanted
-    facts = modality.facts(take, one.tokenizer)
+    completion = finished(modality, one, None, 0.05 if name == "audio" else 20)
+    assert completion.prompt_length == 0 and len(completion.ids) == completion.wanted
+    facts = modality.facts(completion, one.tokenizer)
     assert {key: kind for key, kind in modality.fact_types.items() if key in facts} == modality.fact_types
-    for part in (Take(take.ids[:0], 0, take.wanted), take):
+    for part in (Completion(completion.ids[:0], 0, completion.wanted), completion):
         assert modality.view(part, one.tokenizer).startswith("<")
 
 
@@ -110,7 +110,7 @@ def test_without_a_prompt_the_start_is_not_part_of_the_result(tiny_checkpoints: 
 def test_impossible_lengths(tiny_checkpoints: Path, name: str, length: float) -> None:
     modality, one = loaded(tiny_checkpoints, name)
     with pytest.raises(InputError, match="must be above 0"):
-        modality.job(one, None, length, 1)
+        modality.task(one, None, length, 1)
 
 
 def test_unknown_modality() -> None:
@@ -238,8 +238,8 @@ def test_numbers_of_tokens_in_words(tiny_checkpoints: Path) -> None:
         ("music", "1 event", "1,234 events"),
     ):
         modality, one = loaded(tiny_checkpoints, name)
-        assert modality.told(1, one.tokenizer) == one_token
-        assert modality.told(1234, one.tokenizer) == many
+        assert modality.count_in_words(1, one.tokenizer) == one_token
+        assert modality.count_in_words(1234, one.tokenizer) == many
 
 
 def test_app_never_imports_training() -> None:

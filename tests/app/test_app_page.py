@@ -229,7 +229,7 @@ def test_the_page_tells_where_the_two_part_and_what_each_thinks_of_the_other(tex
     press = Press()
     *_, last = text.run(press, *{**PROMPT, "seed": 5}.values())
     told, lines = unescape(last[1]), [unescape(last[3]), unescape(last[5])]
-    first, second = (one.take.new for one in press.made if one)
+    first, second = (one.completion.new for one in press.made if one)
     same = next(i for i in range(60) if first[i] != second[i])
     expected = "The two choose differently from the first character on." if same == 0 else f"the first {same} character"
     assert expected in told
@@ -238,9 +238,9 @@ def test_the_page_tells_where_the_two_part_and_what_each_thinks_of_the_other(tex
     one, other = (one for one in press.made if one)
     for line, of, by in ((judged[0], one, other), (judged[1], other, one)):
         with torch.inference_mode():
-            ids = torch.cat([of.job.prompt, of.take.new])[None]
+            ids = torch.cat([of.task.prompt, of.completion.new])[None]
             log_probs = by.loaded.model(ids).log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
-        bits = -float(log_probs[len(of.job.prompt) - 1 :].mean()) / math.log(2)
+        bits = -float(log_probs[len(of.task.prompt) - 1 :].mean()) / math.log(2)
         assert f"(by the other model: {bits:.2f})" in unescape(line)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from waveletgpt.app import streaming
-from waveletgpt.app.streaming import Job, Take, stream
+from waveletgpt.app.streaming import Completion, GenerationTask, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.generation import Step, generate
 from waveletgpt.models.gpt import GPT, GPTConfig
@@ -24,27 +24,27 @@ def models() -> list[GPT]:
 
 def test_writes_what_generate_writes_and_sums_its_log_probabilities(models: list[GPT]) -> None:
     prompt, sampling = torch.tensor([1, 2, 3]), Sampling(temperature=0.8, top_k=5, seed=7)
-    *_, last = stream([Job(model, prompt, 40) for model in models], sampling)
-    for model, (take,) in zip(models, last, strict=True):
+    *_, last = stream([GenerationTask(model, prompt, 40) for model in models], sampling)
+    for model, (completion,) in zip(models, last, strict=True):
         steps = list(generate(model, prompt[None], 40, temperature=0.8, top_k=5, seed=7))
-        assert take.ids.tolist() == [1, 2, 3] + [int(step.ids) for step in steps]
-        assert take.nats == pytest.approx(-sum(float(step.log_probs) for step in steps), rel=1e-5)
-        assert take.done and take.written == 40 and take.prompted == 3
-        assert take.tokens_per_second > 0 and take.seconds_left == 0
+        assert completion.ids.tolist() == [1, 2, 3] + [int(step.ids) for step in steps]
+        assert completion.nats == pytest.approx(-sum(float(step.log_probs) for step in steps), rel=1e-5)
+        assert completion.done and completion.written == 40 and completion.prompt_length == 3
+        assert completion.tokens_per_second > 0 and completion.seconds_left == 0
 
 
 def test_samples_do_not_depend_on_their_number(models: list[GPT]) -> None:
-    job = Job(models[1], torch.tensor([4]), 12)
-    *_, (one,) = stream([job], Sampling(seed=3))
-    *_, (many,) = stream([job], Sampling(seed=3), samples=3)
+    task = GenerationTask(models[1], torch.tensor([4]), 12)
+    *_, (one,) = stream([task], Sampling(seed=3))
+    *_, (many,) = stream([task], Sampling(seed=3), samples=3)
     assert len(many) == 3
     assert many[0].ids.equal(one[0].ids) and not many[1].ids.equal(one[0].ids)
 
 
 def test_a_start_that_is_not_shown_is_no_part_of_the_result(models: list[GPT]) -> None:
-    *_, ((shown,),) = stream([Job(models[0], torch.tensor([4]), 6)], Sampling())
-    *_, ((hidden,),) = stream([Job(models[0], torch.tensor([4]), 6, shown=False)], Sampling())
-    assert hidden.prompted == 0 and hidden.ids.equal(shown.ids[1:])
+    *_, ((shown,),) = stream([GenerationTask(models[0], torch.tensor([4]), 6)], Sampling())
+    *_, ((hidden,),) = stream([GenerationTask(models[0], torch.tensor([4]), 6, shown=False)], Sampling())
+    assert hidden.prompt_length == 0 and hidden.ids.equal(shown.ids[1:])
 
 
 def steps_of(model: Any) -> Iterator[Step]:
@@ -59,12 +59,12 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "generate", lambda model, *_, **__: steps_of(model))
 
 
-def job(write: Any, length: int) -> Job:
-    return Job(write, torch.tensor([1]), length)
+def task(write: Any, length: int) -> GenerationTask:
+    return GenerationTask(write, torch.tensor([1]), length)
 
 
-def written(views: list[list[Take]]) -> list[int]:
-    return [take.written for (take,) in views]
+def written(views: list[list[Completion]]) -> list[int]:
+    return [completion.written for (completion,) in views]
 
 
 def test_grows_from_nothing_to_everything_and_earlier_views_stay_as_they_were(stand_ins: None) -> None:
@@ -75,15 +75,15 @@ def test_grows_from_nothing_to_everything_and_earlier_views_stay_as_they_were(st
             yield token
             seen.acquire(timeout=20)
 
-    takes = []
-    for ((take,),) in stream([job(waiting, 5)], Sampling(), every=0.01):
-        if not takes or take.written > takes[-1].written:
-            takes.append(take)
-            if take.written:
+    completions = []
+    for ((completion,),) in stream([task(waiting, 5)], Sampling(), every=0.01):
+        if not completions or completion.written > completions[-1].written:
+            completions.append(completion)
+            if completion.written:
                 seen.release()
-    assert [take.written for take in takes] == [0, 1, 2, 3, 4, 5]
-    assert not takes[0].done and takes[0].nats_per_token == 0 and takes[-1].done
-    assert [take.new.tolist() for take in takes] == [list(range(n)) for n in range(6)]
+    assert [completion.written for completion in completions] == [0, 1, 2, 3, 4, 5]
+    assert not completions[0].done and completions[0].nats_per_token == 0 and completions[-1].done
+    assert [completion.new.tolist() for completion in completions] == [list(range(n)) for n in range(6)]
 
 
 def test_models_write_at_the_same_time(stand_ins: None) -> None:
@@ -94,7 +94,7 @@ def test_models_write_at_the_same_time(stand_ins: None) -> None:
             both.wait(20)  # passed by both or by none
             yield token
 
-    *_, last = stream([job(meeting, 3), job(meeting, 3)], Sampling())
+    *_, last = stream([task(meeting, 3), task(meeting, 3)], Sampling())
     assert written(last) == [3, 3]
 
 
@@ -111,7 +111,7 @@ def test_closing_stops_the_work_at_once(stand_ins: None) -> None:
             ended[i] = True
 
     before = threading.active_count()
-    views = stream([job(lambda i=i: endless(i), 100_000) for i in (0, 1)], Sampling(), every=0.02)
+    views = stream([task(lambda i=i: endless(i), 100_000) for i in (0, 1)], Sampling(), every=0.02)
     next(views), next(views), next(views)
     assert threading.active_count() == before + 2 and min(steps) > 0
     begun = time.monotonic()
@@ -136,7 +136,7 @@ def test_what_ends_a_model_comes_out_and_ends_the_others(stand_ins: None) -> Non
             ended.set()
 
     with pytest.raises(MemoryError, match="no room"):
-        list(stream([job(failing, 9), job(endless, 100_000)], Sampling()))
+        list(stream([task(failing, 9), task(endless, 100_000)], Sampling()))
     assert ended.is_set()
 
 
@@ -147,7 +147,7 @@ def test_waiting_costs_nothing_and_views_come_no_more_often_than_asked(stand_ins
             yield token
 
     wall, own = time.monotonic(), time.thread_time()
-    views = list(stream([job(slow, 40)], Sampling(), every=0.1))
+    views = list(stream([task(slow, 40)], Sampling(), every=0.1))
     wall, own = time.monotonic() - wall, time.thread_time() - own
     assert 2 <= len(views) <= wall / 0.1 + 2
     assert own < 0.2 * wall
@@ -155,17 +155,19 @@ def test_waiting_costs_nothing_and_views_come_no_more_often_than_asked(stand_ins
 
 def test_an_early_end_is_not_waited_out(stand_ins: None) -> None:
     begun = time.monotonic()
-    first, last = stream([job(lambda: range(3), 3)], Sampling(), every=30)
+    first, last = stream([task(lambda: range(3), 3)], Sampling(), every=30)
     assert written(first) == [0] and written(last) == [3]
     assert time.monotonic() - begun < 10
 
 
 def test_different_lengths_end_together(models: list[GPT]) -> None:
-    *_, last = stream([Job(models[0], torch.tensor([1]), 3), Job(models[1], torch.tensor([1]), 9)], Sampling())
-    assert [take.written for (take,) in last] == [3, 9]
+    *_, last = stream(
+        [GenerationTask(models[0], torch.tensor([1]), 3), GenerationTask(models[1], torch.tensor([1]), 9)], Sampling()
+    )
+    assert [completion.written for (completion,) in last] == [3, 9]
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": math.nan}, {"seed": -1}])
 def test_settings_are_judged_before_anything_is_shown(models: list[GPT], wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
-        next(stream([Job(models[0], torch.tensor([1]), 3)], Sampling(**wrong)))
+        next(stream([GenerationTask(models[0], torch.tensor([1]), 3)], Sampling(**wrong)))
