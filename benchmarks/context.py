@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.progress import progress_bar
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.decoding import make_decoder
 from waveletgpt.models.generation import score
 from waveletgpt.models.gpt import GPT, Block, rotate, rotation_table
 from waveletgpt.training.data import Dataset, check_long_enough
-from waveletgpt.training.runs.progress import progress_bar
 
 CONTEXTS = 4
 """Length of a stretch of data, in contexts."""

@@ -29,10 +29,10 @@ from rich.table import Table
 from torch import Tensor
 
 from waveletgpt.common.errors import run_command
+from waveletgpt.common.progress import progress_bar
 from waveletgpt.models.generation import generate, warm_up
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.training.ranks.processes import pick_device
-from waveletgpt.training.runs.progress import progress_bar
 
 SAMPLE_RATE = 16_000
 MIXERS = ("none", "haar", "learnable")

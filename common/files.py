@@ -6,6 +6,7 @@ lives. The target's name changes hands in one step.
 
 import ctypes
 import errno
+import json
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from waveletgpt.common.errors import DiskFullError, InputError
 
@@ -72,6 +74,25 @@ def write_text(target: Path, text: str) -> None:
     """Write `text` to `target` as UTF-8, atomically."""
     with atomic_path(target) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file; None if there is no such file, or none that can be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; InputError if there is none."""
+    try:
+        content = json.loads(read_text(path) or "")
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} cannot be read as a JSON object")
+    return content
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -17,8 +17,9 @@ from typing import Any
 
 from rich.console import Console
 
+from waveletgpt.common.cores import available_cores
 from waveletgpt.common.errors import InputError, exit_with, run_command
-from waveletgpt.common.files import lock, remove_leftovers, write_text
+from waveletgpt.common.files import lock, read_text, remove_leftovers, write_text
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.batches import Batches
 from waveletgpt.training.command import parse
@@ -32,9 +33,7 @@ from waveletgpt.training.comparing.study import Study, train_all
 from waveletgpt.training.comparing.variants import GRAMMAR, Variant, parse_variants
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough
-from waveletgpt.training.preparing.workers import available_cores
 from waveletgpt.training.ranks.processes import Processes, pick_device, pick_precision
-from waveletgpt.training.runs.run import read_text
 from waveletgpt.training.runs.stopping import stop_requested
 
 PLAIN = ["--sample-tokens", "0", "--no-tensorboard"]

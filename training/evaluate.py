@@ -10,12 +10,12 @@ import torch
 
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.progress import progress_bar
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate
 from waveletgpt.training.ranks.processes import pick_device
-from waveletgpt.training.runs.progress import progress_bar
 
 
 @dataclass(frozen=True)

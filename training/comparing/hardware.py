@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from waveletgpt.common.cores import available_cores
+from waveletgpt.common.files import read_text
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.preparing.workers import available_cores
-from waveletgpt.training.runs.run import read_text
 
 
 def hardware(config: TrainConfig) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from waveletgpt.training.runs.run import read_text
+from waveletgpt.common.files import read_text
 
 POLL = 0.2
 """Seconds between two looks at a process."""

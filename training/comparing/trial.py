@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from waveletgpt.common.errors import InputError, run_command
-from waveletgpt.common.files import write_text
+from waveletgpt.common.files import read_json, read_text, write_text
 from waveletgpt.models.gpt import GPTConfig
 from waveletgpt.training.comparing.subprocesses import last_line, read_settings, start_process
 from waveletgpt.training.config import OptimizerConfig, TrainConfig, as_flags, differences
-from waveletgpt.training.runs.run import read_json, read_text
 from waveletgpt.training.trainer import DivergedError, train
 
 

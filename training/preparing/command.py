@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from waveletgpt.common.command_line import parse
+from waveletgpt.common.cores import available_cores
 from waveletgpt.common.errors import InputError
 from waveletgpt.training.data import DatasetInfo
 from waveletgpt.training.preparing.source import BUILTIN
 from waveletgpt.training.preparing.work import unfinished
-from waveletgpt.training.preparing.workers import Workers, available_cores
+from waveletgpt.training.preparing.workers import Workers
 
 SHOWN = 5  # files that were skipped, named on the command line
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlparse
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import write_text
-from waveletgpt.training.runs.progress import progress_bar
+from waveletgpt.common.progress import progress_bar
 
 TIMEOUT_SECONDS = 60
 BLOCK = 1 << 20  # bytes read at a time

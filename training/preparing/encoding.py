@@ -15,11 +15,11 @@ from torch import Tensor
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
+from waveletgpt.common.progress import progress_bar
 from waveletgpt.training.data import SPLITS, DatasetInfo, Tokens, write_dataset
 from waveletgpt.training.preparing.source import SourceFile
 from waveletgpt.training.preparing.work import Work
 from waveletgpt.training.preparing.workers import Workers
-from waveletgpt.training.runs.progress import progress_bar
 
 BLOCK = 1 << 22  # ids copied at a time
 M = TypeVar("M")

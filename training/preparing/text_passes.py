@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.progress import progress_bar
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.training.preparing.encoding import Job, Piece, Skipped, kept_path, write_each
 from waveletgpt.training.preparing.source import SourceFile
 from waveletgpt.training.preparing.text_parts import Part, batches, parts_of
 from waveletgpt.training.preparing.work import Work
 from waveletgpt.training.preparing.workers import Workers
-from waveletgpt.training.runs.progress import progress_bar
 
 PART = 1 << 22  # bytes read, and encoded, at a time
 BETWEEN = "\n\n"

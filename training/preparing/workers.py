@@ -35,11 +35,6 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def available_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Workers:
     """Up to `limit` processes, started as there are jobs for them; with a limit of 0 all jobs are done here.
 

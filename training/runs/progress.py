@@ -1,19 +1,15 @@
 """What a person sees while a model trains."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 
 from waveletgpt.common.units import in_unit
@@ -76,19 +72,3 @@ class TrainingProgress:
         """Say that the run has stopped early."""
         step = int(self.bar.tasks[0].completed)
         self.console.print(f"Stopped at step {step:,}; the run is saved in {self.config.out}.")
-
-
-@contextmanager
-def progress_bar(
-    what: str, total: float | None, *, unit: str = "", done: float = 0
-) -> Iterator[Callable[[float], None]]:
-    """Show a bar on a terminal while the block runs; yields the function that is told how many more are done.
-
-    `total` is None where it is not known. With the unit "bytes" it tells megabytes, and how many of them a second.
-    """
-    console = Console(stderr=True)  # standard output is for results
-    counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
-    columns = TextColumn(what), BarColumn(), *counts, TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total, completed=int(done))
-        yield lambda count: bar.update(task, advance=count)

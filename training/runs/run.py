@@ -5,14 +5,13 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 
 from waveletgpt.common.errors import DiskFullError, InputError
-from waveletgpt.common.files import lock, remove_leftovers, write_text
+from waveletgpt.common.files import lock, read_json, read_text, remove_leftovers, write_text
 from waveletgpt.models.checkpoint import CheckpointInfo, save_checkpoint
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.config import TrainConfig, as_flags, differences
@@ -268,22 +267,3 @@ class Run:
         except DiskFullError as error:
             then = f"add --resume to go on from step {self.saved_at:,}" if self.saved_at else "begin again"
             raise DiskFullError(f"{error}; make room, then {then}") from error
-
-
-def read_text(path: Path) -> str | None:
-    """The text of a file; None if there is no such file, or none that can be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; InputError if there is none."""
-    try:
-        content = json.loads(read_text(path) or "")
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} cannot be read; choose another --out")
-    return content
