@@ -1,9 +1,8 @@
-"""Command lines from typed settings, with what is wrong told in one line."""
+"""Command lines from typed settings. What is wrong with one is told in one line."""
 
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any, TypeVar
 
@@ -13,54 +12,43 @@ from waveletgpt.common.errors import InputError
 
 T = TypeVar("T")
 
-COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-SIDES, RULE = "│ ", "─-"  # of a box; in plain ASCII it has no sides
+DECORATION = re.compile(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]|(?<= )-{3,}")
+"""Colours, and the lines of tyro's box; its rules are minus signs where the terminal knows ASCII only."""
 USAGE_ERROR = 2
 
 
 def parse(kind: type[T], **options: Any) -> T:
-    """The settings that the command line asks for, by `tyro.cli`, whose options these are.
+    """Read settings from the command line.
 
-    Raises InputError where tyro would draw a box; `--help` prints and exits as ever.
-    """
-    with plain_errors():
-        settings: T = tyro.cli(kind, **options)
-    return settings
+    Args:
+        kind: the dataclass of the settings.
+        options: passed on to `tyro.cli`.
 
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Within the block a command line that tyro refuses is an InputError.
-
-    Settings that raise InputError when they are built are told in their own words, anything else in tyro's.
+    Raises:
+        InputError: the command line is refused, with the message of the InputError that the settings themselves
+            raised, or else with what tyro says.
+        SystemExit: `--help` was printed.
     """
     shown = StringIO()
     try:
         with redirect_stderr(shown):
-            yield
+            settings: T = tyro.cli(kind, **options)
     except SystemExit as stop:
         if stop.code != USAGE_ERROR:
             raise
-        raise _own_words(stop) or InputError(_unboxed(shown.getvalue())) from None
+        raise InputError(_cause(stop) or _one_line(shown.getvalue())) from None
     sys.stderr.write(shown.getvalue())
+    return settings
 
 
-def _own_words(stop: SystemExit) -> InputError | None:
-    """A fresh copy of the InputError that made tyro stop, if one did."""
+def _cause(stop: SystemExit) -> str | None:
+    """The message of the InputError that made tyro stop, if one did."""
     error: BaseException | None = stop
     while error and not isinstance(error, InputError):
         error = error.__context__
-    return InputError(str(error)) if error else None
+    return str(error) if error else None
 
 
-def _unboxed(text: str) -> str:
-    """What tyro's box says, in one line: below its title, the parts between rules; the last points to --help."""
-    parts = [""]
-    for line in COLOURS.sub("", text).splitlines()[1:-1]:
-        content = line.strip(SIDES)
-        if content and not content.strip(RULE):
-            parts.append("")
-        else:
-            parts[-1] += f" {content}"
-    told = [" ".join(part.split()) for part in parts[:-1] if part]
-    return "; ".join([*told, "--help lists the options"])
+def _one_line(box: str) -> str:
+    """The text in tyro's box, without its title. tyro has no public way to get its messages as plain text."""
+    return " ".join(DECORATION.sub(" ", box.partition("\n")[2]).split())

@@ -1,7 +1,7 @@
-"""Writes that are whole or not there at all, at whatever moment the process is killed or the disk is full.
+"""Atomic writes: a file or directory is whole or not there, even if the process is killed or the disk is full.
 
-What is being written lies in a temporary directory `.partial-*` beside its target, locked for as long as the writer
-lives. The target's name changes hands in one step.
+Writers work in a temporary directory `.partial-*` beside the target and hold its lock. Then they rename the result to
+the target.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,13 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """Yield the path of an empty file of `target`'s name that becomes `target` if the block ends without an error.
+    """Write a file atomically.
 
-    Raises DiskFullError if there is no room for it.
+    Yields:
+        The path of an empty file of the same name. It replaces `target` if the block ends without an error.
+
+    Raises:
+        DiskFullError: there is no room for the file.
     """
     with _workplace(target) as place:
         partial = place / target.name
@@ -43,10 +47,19 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(target: Path, owned: Collection[str], *, keep_others: bool = False) -> Iterator[Path]:
-    """Yield a temporary directory that replaces `target` if the block ends without an error.
+    """Write a directory atomically.
 
-    Files in `target` that `owned` does not name are somebody else's: they are kept if `keep_others`, else they are an
-    InputError. Raises DiskFullError if there is no room.
+    Args:
+        target: the directory to write.
+        owned: names in `target` that may be replaced. All others belong to somebody else.
+        keep_others: keep these others, instead of refusing to write.
+
+    Yields:
+        A new directory. It replaces `target` if the block ends without an error.
+
+    Raises:
+        InputError: `target` is a file, or holds something that is not `owned` and may not be kept.
+        DiskFullError: there is no room.
     """
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is a file; give a directory to write")
@@ -96,21 +109,25 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Remove what killed processes have left of their writes in `directory`, and put back what they had moved away.
+    """Remove the temporary directories of killed writers in `directory`, and put back what they had moved away.
 
-    Nothing that a living process is writing is touched.
+    Directories of living writers are left alone.
     """
     for place in directory.glob(f"{PREFIX}*"):
-        with lock(place) as free:
+        with suppress(FileNotFoundError), lock(place) as free:  # missing: its writer has just finished
             if free:
                 _clear(place)
 
 
 @contextmanager
 def lock(directory: Path) -> Iterator[bool | None]:
-    """Hold a directory's lock within the block; however the process ends, it ends with it.
+    """Try to lock a directory for the duration of the block. The lock also ends with the process.
 
-    Yields whether this process has got it, or None where the file system knows no locks.
+    Yields:
+        Whether the lock was free, or None if the file system has no locks.
+
+    Raises:
+        FileNotFoundError: there is no such directory.
     """
     if sys.platform == "win32":
         yield None
@@ -131,11 +148,11 @@ def lock(directory: Path) -> Iterator[bool | None]:
 
 @contextmanager
 def _workplace(target: Path) -> Iterator[Path]:
-    """A directory beside `target` to write in, gone afterwards."""
+    """A locked directory beside `target` to write in, removed afterwards."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(dir=target.parent, prefix=PREFIX))
-        with lock(place):
+        with ExitStack() as held:
+            place = _make_locked(target.parent, held)
             try:
                 yield place
             finally:
@@ -146,8 +163,21 @@ def _workplace(target: Path) -> Iterator[Path]:
         raise
 
 
+def _make_locked(parent: Path, held: ExitStack) -> Path:
+    """Make a temporary directory and lock it until `held` is closed.
+
+    Until it is locked, `remove_leftovers` takes it for the directory of a killed writer. Then another one is made.
+    """
+    while True:
+        place = Path(tempfile.mkdtemp(dir=parent, prefix=PREFIX))
+        with suppress(FileNotFoundError), ExitStack() as attempt:
+            if attempt.enter_context(lock(place)) is not False and place.exists():
+                held.push(attempt.pop_all())
+                return place
+
+
 def _clear(place: Path) -> None:
-    """Remove a workplace. A directory that had to make way and was not replaced goes back first."""
+    """Remove a writer's directory. A target that was moved away and not replaced goes back first."""
     for old in (place / "old").glob("*"):
         home = place.parent / old.name
         if not home.exists():
@@ -156,12 +186,12 @@ def _clear(place: Path) -> None:
 
 
 def _others(target: Path, owned: Collection[str]) -> list[Path]:
-    """What a directory holds that is not `owned`, by name; nothing if there is no such directory."""
+    """What a directory holds that is not `owned`, sorted by name; nothing if there is no such directory."""
     return sorted(path for path in target.iterdir() if path.name not in owned) if target.exists() else []
 
 
 def _exchanged(a: Path, b: Path) -> bool:
-    """Swap the names of two paths in one step; False, and nothing done, where that cannot be (not Linux, or NFS)."""
+    """Swap two paths in one step. Returns False and does nothing where the system cannot (not Linux, or NFS)."""
     if sys.platform != "linux":
         return False
     here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of renameat2(2)
@@ -170,7 +200,7 @@ def _exchanged(a: Path, b: Path) -> bool:
 
 
 def _link(source: Path | str, target: Path | str) -> None:
-    """Give a file, or all files of a directory, a second name; a copy where the file system knows no links."""
+    """Hard-link a file or all files of a directory, or copy them if the file system has no hard links."""
     if Path(source).is_dir() and not Path(source).is_symlink():
         shutil.copytree(source, target, symlinks=True, copy_function=_link)
         return
@@ -181,7 +211,7 @@ def _link(source: Path | str, target: Path | str) -> None:
 
 
 def _flush(path: Path) -> None:
-    """See to it that a file, or the names in a directory, survive a loss of power."""
+    """Sync a file, or a directory's entries, to the disk."""
     if sys.platform == "win32" or path.is_symlink():
         return
     handle = os.open(path, os.O_RDONLY)

@@ -2,18 +2,33 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from waveletgpt.common import files
+from waveletgpt.common.cores import available_cores
 from waveletgpt.common.errors import DiskFullError, InputError
-from waveletgpt.common.files import PREFIX, atomic_directory, atomic_path, lock, remove_leftovers, write_text
+from waveletgpt.common.files import (
+    PREFIX,
+    atomic_directory,
+    atomic_path,
+    lock,
+    read_json,
+    read_text,
+    remove_leftovers,
+    write_text,
+)
 
 
 def names(directory: Path) -> list[str]:
@@ -94,8 +109,8 @@ def test_others_are_copied_where_there_are_no_links(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_a_full_disk_is_told_with_the_file(tmp_path: Path, number: int) -> None:
     write_text(tmp_path / "a.txt", "one")
-    told = pytest.raises(DiskFullError, match=r"a\.txt cannot be written \(.+\); what was there is kept")
-    with told, atomic_path(tmp_path / "a.txt") as partial:
+    refused = pytest.raises(DiskFullError, match=r"a\.txt cannot be written \(.+\); what was there is kept")
+    with refused, atomic_path(tmp_path / "a.txt") as partial:
         partial.write_text("tw")
         raise OSError(number, os.strerror(number))
     with pytest.raises(DiskFullError, match="place cannot be written"), atomic_directory(tmp_path / "place", []):
@@ -206,3 +221,82 @@ def test_where_there_are_no_locks_nothing_is_taken_for_abandoned(
     assert names(tmp_path) == [f"{PREFIX}abc"]
     write_text(tmp_path / "a.txt", "one")
     assert (tmp_path / "a.txt").read_text() == "one"
+
+
+@pytest.mark.parametrize("moment", ["tempfile.mkdtemp", "os.open"])
+def test_a_writer_makes_another_directory_if_its_own_is_taken_for_a_leftover(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Cleaned up before the writer opened its directory, or between that and locking it."""
+    left = iter([True])
+    real: Callable[..., Any] = {"tempfile.mkdtemp": tempfile.mkdtemp, "os.open": os.open}[moment]
+
+    def cleaned_up_once(*arguments: Any, **options: Any) -> Any:
+        made = real(*arguments, **options)
+        if next(left, False):
+            remove_leftovers(tmp_path)
+        return made
+
+    monkeypatch.setattr(moment, cleaned_up_once)
+    write_text(tmp_path / "a.txt", "one")
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "one"
+
+
+def test_a_writer_leaves_a_directory_that_another_process_is_removing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, removing = tempfile.mkdtemp, ExitStack()
+
+    def locked_by_another(**options: Any) -> str:
+        made = real(**options)
+        monkeypatch.setattr(tempfile, "mkdtemp", real)
+        assert removing.enter_context(lock(Path(made)))
+        return made
+
+    monkeypatch.setattr(tempfile, "mkdtemp", locked_by_another)
+    with removing, atomic_path(tmp_path / "a.txt") as partial:
+        (taken,) = (place for place in tmp_path.iterdir() if place != partial.parent)
+        shutil.rmtree(taken)
+        partial.write_text("one")
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_writers_survive_others_that_clean_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a second, threads write while others remove leftovers."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    failures: list[BaseException] = []
+    deadline = time.monotonic() + 1
+
+    def repeat(action: Callable[[], None]) -> None:
+        try:
+            while time.monotonic() < deadline:
+                action()
+        except BaseException as error:
+            failures.append(error)
+
+    actions = [lambda n=n: write_text(tmp_path / f"{n}.txt", f"{n}") for n in range(4)]
+    actions += [lambda: remove_leftovers(tmp_path)] * 2
+    threads = [threading.Thread(target=repeat, args=(action,)) for action in actions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert names(tmp_path) == [f"{n}.txt" for n in range(4)]
+    assert [(tmp_path / f"{n}.txt").read_text() for n in range(4)] == ["0", "1", "2", "3"]
+
+
+def test_texts_and_objects_are_read(tmp_path: Path) -> None:
+    assert read_text(tmp_path / "a.json") is None
+    for content in (None, b"\xff", b"[]", b"{"):
+        if content is not None:
+            (tmp_path / "a.json").write_bytes(content)
+        with pytest.raises(InputError, match=r"a\.json cannot be read as a JSON object"):
+            read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text('{"a": 1}')
+    assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+def test_there_is_a_core() -> None:
+    assert available_cores() >= 1
