@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from waveletgpt.common.errors import run_command
+from waveletgpt.common.modalities import AUDIO
 from waveletgpt.tokenizers.audio.audio_file import audio_blocks, check_rates, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.piano.soundfont import render
@@ -47,10 +48,10 @@ def prepare(config: Config) -> DatasetInfo:
     check_rates(config.sample_rate)
     check_replaceable(config.out)
     info = DatasetInfo(
-        modality="audio",
+        modality=AUDIO.name,
         tokenizer=tokenizer.to_dict(),
         vocab_size=tokenizer.vocab_size,
-        report="bits per sample",
+        report=AUDIO.loss_unit,
         **config.provenance("piano pieces composed and rendered by waveletgpt", "CC0 1.0"),
     )
     groups = [frozenset(group.split(",")) for group in config.keep_together]

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.modalities import MUSIC
 from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
 from waveletgpt.training.data import DatasetInfo, check_replaceable
 from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
@@ -43,10 +44,10 @@ def prepare(config: Config) -> DatasetInfo:
     check_replaceable(config.out)
     tokenizer = MidiTokenizer()
     info = DatasetInfo(
-        modality="music",
+        modality=MUSIC.name,
         tokenizer=tokenizer.to_dict(),
         vocab_size=tokenizer.vocab_size,
-        report="nats per event",
+        report=MUSIC.loss_unit,
         **config.provenance("piano pieces composed by waveletgpt", "CC0 1.0"),
     )
     with (

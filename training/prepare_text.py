@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.modalities import TEXT
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.training.data import DatasetInfo, check_replaceable
 from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
@@ -55,10 +56,10 @@ def prepare(config: Config) -> DatasetInfo:
         tokenizer = given or learned(surveys, config.replacement)
         check_known(surveys, tokenizer)
         info = DatasetInfo(
-            modality="text",
+            modality=TEXT.name,
             tokenizer=tokenizer.to_dict(),
             vocab_size=tokenizer.vocab_size,
-            report="bits per character",
+            report=TEXT.loss_unit,
             **config.provenance("Python's manual (pydoc_data.topics)", "PSF License Agreement"),
         )
         pieces = encode_texts(files, surveys, tokenizer, info.dtype.str, work=work, workers=workers)

@@ -6,20 +6,15 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from waveletgpt.app.drawing.figures import sound_figure
-from waveletgpt.app.modalities.base import Clip, Extent, Modality, PromptField
+from waveletgpt.app.modalities.base import AppModality, Clip, Extent, PromptField
 from waveletgpt.app.streaming import Completion
 from waveletgpt.tokenizers.audio.audio_file import read_audio, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 
 
-class Audio(Modality[MuLawTokenizer]):
+class Audio(AppModality[MuLawTokenizer]):
     """Samples of a waveform."""
 
-    name = "audio"
-    tokenizer_kind = "mulaw"
-    unit = "seconds"
-    tokens = "samples"
-    loss_unit = "bits per sample"
     prompt = PromptField(
         "Prompt: an audio file or a recording",
         "Without one, both models begin from silence.",
@@ -28,7 +23,6 @@ class Audio(Modality[MuLawTokenizer]):
     )
     length = Extent(1.0, 0.1, 5.0, 0.1)
     keep = Extent(1.0, 0.1, 5.0, 0.1)
-    temperature = 0.85
     files = (".wav",)
     refresh = 1.0
     heard_early = True
@@ -75,4 +69,4 @@ class Audio(Modality[MuLawTokenizer]):
         write_wav(path, tokenizer.decode(completion.ids), tokenizer.sample_rate)
 
 
-MODALITY = Audio()
+APP_MODALITY = Audio

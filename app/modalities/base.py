@@ -1,9 +1,10 @@
-"""What page, endpoints and command line need to know of a kind of data. It knows nothing of any of them."""
+"""The interface between the app and one kind of data. Page, endpoints and command line all use it."""
 
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from waveletgpt.app.checkpoints import LoadedCheckpoint
 from waveletgpt.app.streaming import Completion, GenerationTask
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.modalities import Modality, find_modality
 from waveletgpt.tokenizers.registry import Tokenizer
 
 T = TypeVar("T", bound=Tokenizer)
@@ -19,7 +21,7 @@ T = TypeVar("T", bound=Tokenizer)
 
 @dataclass(frozen=True)
 class Extent:
-    """A length that a person chooses, in the modality's unit. The page keeps it within its bounds."""
+    """Bounds, step and default of a length that people choose on the page, in the modality's unit."""
 
     default: float
     lowest: float
@@ -39,91 +41,93 @@ class Clip:
 
 @dataclass(frozen=True)
 class PromptField:
-    """How the page asks for a prompt."""
+    """The page's input for a prompt."""
 
     label: str
     hint: str
-    """What happens without a prompt, or an example of one."""
+    """What a prompt does, or what happens without one."""
     suffixes: tuple[str, ...] = ()
-    """Of the files that may be given; none where the prompt is typed."""
+    """Suffixes of accepted files. Empty if people type the prompt."""
     records: bool = False
-    """Whether the prompt may be recorded with a microphone."""
+    """Whether people may record the prompt with a microphone."""
 
 
-class Modality(ABC, Generic[T]):
-    """A kind of data, made of the tokens of a tokenizer T."""
+class AppModality(ABC, Generic[T]):
+    """What the app can do with one kind of data, whose tokenizer is a T."""
 
-    name: ClassVar[str]
-    """As in a checkpoint's `modality`; also the name of the tab and of the endpoint."""
-    tokenizer_kind: ClassVar[str]
-    unit: ClassVar[str]
-    """What lengths are counted in: characters, seconds, events."""
-    tokens: ClassVar[str]
-    """What tokens are called: characters, samples, events."""
-    loss_unit: ClassVar[str]
-    """"bits per ..." or "nats per ..."."""
     prompt: ClassVar[PromptField]
     length: ClassVar[Extent]
-    """Of what is generated."""
+    """Length of the continuation."""
     keep: ClassVar[Extent]
-    """Of the end of a prompt, which is what the result begins with."""
-    temperature: ClassVar[float]
-    """To begin with."""
+    """How much of the prompt's end the result starts with."""
     files: ClassVar[tuple[str, ...]]
-    """Suffixes of the files that a result is written to, the usual one first; none where it is text to read."""
+    """Suffixes of the files that a result can be written to, the default first. Empty if people read it as text."""
     refresh: ClassVar[float]
-    """Seconds from one drawing of a view to the next while a result is being made."""
+    """Seconds between two updates of `view` during generation."""
     fact_types: ClassVar[dict[str, str]]
-    """JSON types of what `facts` tells."""
+    """JSON types of the values in `facts`."""
     heard_early: ClassVar[bool] = False
-    """Whether `clip` and `write` are quick enough to let a result be heard every second while it is being made."""
+    """Whether `clip` and `write` are fast enough to play a result every second during generation."""
+
+    def __init__(self, record: Modality) -> None:
+        self.name, self.tokenizer_kind = record.name, record.tokenizer_kind
+        self.unit, self.tokens, self.loss_unit = record.unit, record.tokens, record.loss_unit
+        self.temperature, self.top_p, self.min_p = record.temperature, record.top_p, record.min_p
 
     @abstractmethod
     def read_prompt(self, source: str | Path, tokenizer: T) -> Tensor:
-        """Ids (P,) of a prompt, P > 0: typed text (str) or a file (Path). Raises InputError."""
+        """Ids (P,), P > 0, of typed text (str) or a file (Path). Raises InputError."""
 
-    @abstractmethod
-    def count(self, amount: float, tokenizer: T) -> int:
-        """How many tokens a length in `unit` is; at least 1 for one above 0."""
+    def count(self, amount: float, tokenizer: T) -> int:  # noqa: ARG002, for kinds whose tokens are not their unit
+        """Convert a length above 0 from `unit` to tokens, at least 1."""
+        return max(1, round(amount))
 
     @abstractmethod
     def view(self, completion: Completion, tokenizer: T, shared: int = 0) -> str:
-        """HTML of a result, finished or not: prompt and continuation, told apart.
+        """HTML of a finished or unfinished result, which shows where the prompt ends.
 
-        The first `shared` new tokens are the other column's too; a view that can do so shows which they are.
+        The first `shared` new tokens are equal in both columns; a view may mark them.
         """
 
     @abstractmethod
     def facts(self, completion: Completion, tokenizer: T) -> dict[str, Any]:
-        """What an endpoint tells of a result beside its figures; JSON-able."""
+        """JSON-able facts that an endpoint returns about a result, beside speed and loss."""
 
     @abstractmethod
     def write(self, completion: Completion, tokenizer: T, path: Path) -> None:
-        """Write prompt and continuation, atomically, in the format that the suffix of `path` names."""
+        """Write prompt and continuation atomically, in the format given by the suffix of `path`."""
 
     def clip(self, completion: Completion, tokenizer: T) -> Clip:
-        """What can be heard of a result; only where `heard_early`."""
+        """The sound of a result. Needed only if `heard_early`."""
         raise NotImplementedError
 
     def count_in_words(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, audio uses it
         """A number of tokens in words."""
         return f"{count:,} {self.tokens if count != 1 else self.tokens.removesuffix('s')}"
 
-    def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002, for those that are typed
-        """A prompt to begin with, which every one of the described tokenizers takes; empty if it is not typed."""
+    def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002, for typed prompts
+        """An example prompt that all described tokenizers can encode. Empty if prompts are files."""
         return ""
 
     def check_target(self, path: Path) -> None:
-        """Raise InputError if `write` could not write `path`."""
+        """Raise InputError if `write` cannot write to `path`."""
         if path.suffix.lower() not in self.files:
             raise InputError(f"{path}: {self.name} is written as {' or '.join(self.files)}")
         if path.is_dir():
             raise InputError(f"{path} is a directory; give the name of a file to write")
 
     def task(self, loaded: LoadedCheckpoint, prompt: str | Path | None, length: float, keep: float) -> GenerationTask:
-        """What `loaded` has to do to continue the last `keep` of `prompt` by `length`, both in `unit`.
+        """The job of continuing a prompt with a checkpoint.
 
-        Without a prompt it begins from the tokenizer's start, which is no part of the result.
+        Args:
+            loaded: the checkpoint.
+            prompt: typed text or a file. Without one, generation continues the tokenizer's start ids, which are not
+                part of the result.
+            length: length of the continuation, in `unit`.
+            keep: how much of the prompt's end the result starts with, in `unit`.
+
+        Raises:
+            InputError: unusable prompt, or a length that is not above 0.
         """
         for flag, amount in (("length", length), ("keep", keep)):
             if not 0 < amount < math.inf:
@@ -134,3 +138,14 @@ class Modality(ABC, Generic[T]):
             return GenerationTask(loaded.model, tokenizer.start, wanted, shown=False)
         kept = self.read_prompt(prompt, tokenizer)[-self.count(keep, tokenizer) :]
         return GenerationTask(loaded.model, kept, wanted)
+
+
+@cache
+def _load(record: Modality) -> AppModality[Any]:
+    loaded: AppModality[Any] = record.module("app/modalities").APP_MODALITY(record)
+    return loaded
+
+
+def load_modality(name: str) -> AppModality[Any]:
+    """Import `app/modalities/<name>.py`. Raises InputError for an unknown name."""
+    return _load(find_modality(name))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from waveletgpt.app.drawing.figures import Notes, piano_roll_figure
-from waveletgpt.app.modalities.base import Extent, Modality, PromptField
+from waveletgpt.app.modalities.base import AppModality, Extent, PromptField
 from waveletgpt.app.streaming import Completion
 from waveletgpt.tokenizers.audio.audio_file import write_wav
 from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
@@ -16,14 +16,9 @@ from waveletgpt.tokenizers.piano.soundfont import render
 SAMPLE_RATE = 22_050  # Hz, of the rendering; a piano has next to nothing above 11 kHz
 
 
-class Music(Modality[MidiTokenizer]):
+class Music(AppModality[MidiTokenizer]):
     """Keys down, keys up, velocities and steps of time."""
 
-    name = "music"
-    tokenizer_kind = "midi"
-    unit = "events"
-    tokens = "events"
-    loss_unit = "nats per event"
     prompt = PromptField(
         "Prompt: a MIDI file",
         "Without one, both models begin a piece.",
@@ -31,7 +26,6 @@ class Music(Modality[MidiTokenizer]):
     )
     length = Extent(500, 50, 2000, 50)
     keep = Extent(200, 50, 1000, 50)
-    temperature = 1.0
     files = (".mid", ".wav")
     refresh = 1.0
     fact_types: ClassVar[dict[str, str]] = {
@@ -73,4 +67,4 @@ def _notes(ids: Tensor, tokenizer: MidiTokenizer) -> Notes:
     return Notes(onset, length, notes["pitch"], notes["velocity"])
 
 
-MODALITY = Music()
+APP_MODALITY = Music

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from waveletgpt.app.modalities.base import Extent, Modality, PromptField
+from waveletgpt.app.modalities.base import AppModality, Extent, PromptField
 from waveletgpt.app.streaming import Completion
 from waveletgpt.app.web.markup import sheet
 from waveletgpt.common.errors import InputError
@@ -16,18 +16,12 @@ from waveletgpt.tokenizers.characters import CharacterTokenizer
 EXAMPLES = ("It was a ", "it was a ")
 
 
-class Text(Modality[CharacterTokenizer]):
+class Text(AppModality[CharacterTokenizer]):
     """Characters."""
 
-    name = "text"
-    tokenizer_kind = "characters"
-    unit = "characters"
-    tokens = "characters"
-    loss_unit = "bits per character"
     prompt = PromptField("Prompt", "The beginning of a text, which both models continue.")
     length = Extent(500, 50, 2000, 50)
     keep = Extent(1000, 50, 2000, 50)
-    temperature = 0.8
     files = ()
     refresh = 0.2
     fact_types: ClassVar[dict[str, str]] = {"text": "string"}
@@ -80,4 +74,4 @@ class Text(Modality[CharacterTokenizer]):
             raise InputError(f"{path} is a directory; give the name of a file to write")
 
 
-MODALITY = Text()
+APP_MODALITY = Text

@@ -19,22 +19,22 @@ import waveletgpt.app
 from waveletgpt.app.checkpoints import LoadedCheckpoint, load
 from waveletgpt.app.drawing.figures import ACCENT, PROMPT, Notes, piano_roll_figure, sound_figure, spectrogram
 from waveletgpt.app.drawing.svg import Panel, png, ticks
-from waveletgpt.app.modalities.base import Modality
-from waveletgpt.app.modalities.registry import MODALITIES, load_modality
+from waveletgpt.app.modalities.base import AppModality, load_modality
 from waveletgpt.app.streaming import Completion, stream
 from waveletgpt.app.web.markup import sheet
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.sampling import Sampling
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def loaded(tiny_checkpoints: Path, name: str) -> tuple[Modality[Any], LoadedCheckpoint]:
+def loaded(tiny_checkpoints: Path, name: str) -> tuple[AppModality[Any], LoadedCheckpoint]:
     modality = load_modality(name)
     return modality, load(tiny_checkpoints / f"{name}-haar", name, modality.tokenizer_kind)
 
 
-def finished(modality: Modality[Any], one: LoadedCheckpoint, prompt: str | Path | None, length: float) -> Completion:
+def finished(modality: AppModality[Any], one: LoadedCheckpoint, prompt: str | Path | None, length: float) -> Completion:
     *_, ((completion,),) = stream([modality.task(one, prompt, length, modality.keep.default)], Sampling())
     return completion
 

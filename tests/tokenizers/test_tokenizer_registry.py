@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,8 @@ import pytest
 import torch
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.tokenizers.registry import TOKENIZERS, Tokenizer, check_ids, tokenizer_from_dict
+from waveletgpt.common.modalities import MODALITIES, Modality
+from waveletgpt.tokenizers.registry import Tokenizer, check_ids, tokenizer_from_dict
 
 ROOT = Path(__file__).parents[2]
 DESCRIPTIONS: dict[str, dict[str, Any]] = {
@@ -66,10 +66,9 @@ def test_loading_music_does_not_import_audio() -> None:
     assert not {"torchaudio", "soundfile"} & set(modules)
 
 
-@pytest.mark.parametrize("kind", TOKENIZERS)
-def test_every_kind_is_rebuilt_from_its_description(kind: str) -> None:
-    module, name = TOKENIZERS[kind]
-    cls = getattr(import_module(module), name)
+@pytest.mark.parametrize("modality", MODALITIES.values(), ids=MODALITIES)
+def test_every_kind_is_rebuilt_from_its_description(modality: Modality) -> None:
+    kind, cls = modality.tokenizer_kind, modality.tokenizer_class()
     tokenizer: Tokenizer = cls.text8() if kind == "characters" else cls()
     description = json.loads(json.dumps(tokenizer.to_dict()))
     assert description["kind"] == cls.kind == kind

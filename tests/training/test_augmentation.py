@@ -20,8 +20,8 @@ from waveletgpt.tokenizers.piano.midi_events import (
     TIME_SHIFT,
     VELOCITY,
 )
-from waveletgpt.training.modalities.augment_music import SEMITONES, STRETCHES, augment, stretch, transpose
 from waveletgpt.training.modalities.augmentation import augmentation, draws
+from waveletgpt.training.modalities.music import SEMITONES, STRETCHES, augment, stretch, transpose
 from waveletgpt.training.preparing.composing import compose
 
 tokenizer = MidiTokenizer()

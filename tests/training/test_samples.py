@@ -3,6 +3,7 @@
 import builtins
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,15 @@ import torch
 from safetensors.torch import load_file
 from symusic.core import ScoreTick
 
+from waveletgpt.common.errors import InputError
+from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.tokenizers.midi import MidiTokenizer
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.runs import samples
-from waveletgpt.training.runs.samples import KINDS, has_sample, write_sample
+from waveletgpt.training.runs.samples import has_sample, write_sample
 from waveletgpt.training.runs.state import weights_in
 from waveletgpt.training.trainer import train
 
@@ -40,7 +42,7 @@ def sample(directory: Path, modality: str, tokens: int | None, step: int = 1000)
 
 
 def test_each_modality_is_written_as_its_medium(tmp_path: Path) -> None:
-    assert list(TOKENIZERS) == list(KINDS)
+    assert list(TOKENIZERS) == list(MODALITIES)
     text = sample(tmp_path, "text", None)
     assert text.name == "step-001000.txt"
     assert len(text.read_text()) == 501 and set(text.read_text().strip()) == set("abc")
@@ -53,7 +55,7 @@ def test_each_modality_is_written_as_its_medium(tmp_path: Path) -> None:
     assert len(ScoreTick.from_midi(music.read_bytes()).tracks[0].notes) > 10
 
 
-@pytest.mark.parametrize("modality", KINDS)
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path, modality: str) -> None:
     first = sample(tmp_path / "a", modality, 20).read_bytes()
     torch.rand(3)
@@ -99,8 +101,9 @@ def test_without_its_library_training_goes_on_and_says_so_once(
             raise ModuleNotFoundError("No module named 'miditok'", name="miditok")
         return real(name, *rest)
 
-    monkeypatch.setitem(samples.KINDS, "text", "waveletgpt.training.modalities.sample_music")
-    for module in ("waveletgpt.training.modalities.sample_music", "waveletgpt.tokenizers.midi", "miditok"):
+    music = import_module("waveletgpt.training.modalities.music").TRAINING_MODALITY
+    monkeypatch.setattr("waveletgpt.training.modalities.text.TRAINING_MODALITY", music)
+    for module in ("waveletgpt.tokenizers.midi", "miditok"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setattr(builtins, "__import__", without_miditok)
     result = train(debug(tmp_path, sample_tokens=5))
@@ -110,7 +113,7 @@ def test_without_its_library_training_goes_on_and_says_so_once(
     assert not (tmp_path / "samples").exists()
 
 
-def test_a_modality_without_samples_is_told(debug: Debug, tmp_path: Path, capsys: Any, monkeypatch: Any) -> None:
-    monkeypatch.delitem(samples.KINDS, "text")
-    train(debug(tmp_path, sample_tokens=5))
-    assert capsys.readouterr().out.count("samples of text cannot be written") == 1
+def test_an_unknown_modality_is_refused(tmp_path: Path) -> None:
+    tokenizer = TOKENIZERS["text"]
+    with pytest.raises(InputError, match="'video' is not a kind of data; choose one of text, audio, music"):
+        write_sample(tmp_path, 1, model_for(tokenizer), modality="video", tokenizer=tokenizer.to_dict(), tokens=3)

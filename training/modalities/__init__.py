@@ -1,1 +1,1 @@
-"""What training knows of each kind of data: augmentation and samples."""
+"""What training needs to know about each kind of data: how to write samples, and how to augment."""

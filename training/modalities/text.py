@@ -1,4 +1,4 @@
-"""A sample of text: 500 characters, as UTF-8."""
+"""Text: a sample is 500 characters in a UTF-8 file."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ from torch import Tensor
 
 from waveletgpt.common.files import write_text
 from waveletgpt.tokenizers.characters import CharacterTokenizer
-from waveletgpt.training.runs.samples import SampleKind
+from waveletgpt.training.modalities.base import TrainingModality
 
 
 def write(path: Path, tokenizer: CharacterTokenizer, ids: Tensor) -> None:
-    """Write the text of `ids`, ending with a newline."""
+    """Write the text of `ids` (S,) and a newline."""
     write_text(path, tokenizer.decode(ids) + "\n")
 
 
-SAMPLE = SampleKind(suffix=".txt", temperature=0.8, tokens=lambda _: 500, write=write)
+TRAINING_MODALITY = TrainingModality(suffix=".txt", sample_tokens=lambda _: 500, write=write)

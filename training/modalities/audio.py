@@ -1,0 +1,25 @@
+"""Audio: a sample is half a second in a WAV file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from waveletgpt.training.modalities.base import TrainingModality
+
+if TYPE_CHECKING:
+    from waveletgpt.tokenizers.mulaw import MuLawTokenizer
+
+SECONDS = 0.5
+
+
+def write(path: Path, tokenizer: "MuLawTokenizer", ids: Tensor) -> None:
+    """Write the waveform of `ids` (S,)."""
+    from waveletgpt.tokenizers.audio.audio_file import write_wav  # noqa: PLC0415, see TrainingModality
+
+    write_wav(path, tokenizer.decode(ids), tokenizer.sample_rate)
+
+
+TRAINING_MODALITY = TrainingModality(
+    suffix=".wav", sample_tokens=lambda tokenizer: round(SECONDS * tokenizer.sample_rate), write=write
+)

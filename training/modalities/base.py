@@ -1,0 +1,41 @@
+"""The interface between training and one kind of data."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from waveletgpt.common.modalities import find_modality
+
+Windows = NDArray[np.int64]
+"""Token ids (B, T)."""
+Draws = NDArray[np.float64]
+"""Uniform random numbers in [0, 1), (B, 2): two for each window."""
+
+
+@dataclass(frozen=True)
+class TrainingModality:
+    """What training can do with one kind of data.
+
+    Training must also run where the kind's media libraries are not installed, so `write` imports them when called.
+    """
+
+    suffix: str
+    """Of sample files."""
+    sample_tokens: Callable[[Any], int]
+    """From the tokenizer to the length of a sample, in tokens, unless --sample-tokens sets it."""
+    write: Callable[[Path, Any, Tensor], None]
+    """Given a path, the tokenizer and ids (S,), writes the decoded ids atomically."""
+    augment: Callable[[dict[str, Any]], Callable[[Windows, Draws], Windows]] | None = None
+    """From the tokenizer's description to a function that augments windows; None if this kind is never augmented.
+    Raises InputError if that tokenizer's ids are unknown."""
+
+
+def load_training_modality(name: str) -> TrainingModality:
+    """Import `training/modalities/<name>.py`. Raises InputError for an unknown name."""
+    loaded: TrainingModality = find_modality(name).module("training/modalities").TRAINING_MODALITY
+    return loaded
