@@ -78,7 +78,7 @@ def compare(
 
 def as_json(figures: Mapping[str, Figure], overlaps: Mapping[str, Overlap]) -> dict[str, Any]:
     """Both, JSON-able, numbers rounded to four digits; what is not a number is None."""
-    rows = {**figures, **overlaps}
+    rows: dict[str, Figure | Overlap] = {**figures, **overlaps}
     return {name: {key: _rounded(value) for key, value in asdict(row).items()} for name, row in rows.items()}
 
 
@@ -107,7 +107,8 @@ def _overlap(ours: NDArray[np.float64], theirs: NDArray[np.float64], random: np.
 
 def _shared(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """The common area of each pair of distributions of a (A, bins) and b (B, bins), (A, B)."""
-    return np.minimum(a[:, None], b[None]).sum(-1)
+    areas: NDArray[np.float64] = np.minimum(a[:, None], b[None]).sum(-1)
+    return areas
 
 
 def _interval(values: NDArray[np.float64], random: np.random.Generator) -> tuple[float, float]:
