@@ -8,6 +8,7 @@ from torch import Tensor
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.audio.pure_torchaudio import torchaudio
+from waveletgpt.tokenizers.audio.waveform import check_waveform
 from waveletgpt.tokenizers.registry import check_ids, construct
 
 
@@ -66,13 +67,3 @@ class MuLawTokenizer:
     def from_dict(cls, description: dict[str, Any]) -> Self:
         """The inverse of `to_dict`."""
         return construct(cls, description)
-
-
-def check_waveform(waveform: Tensor) -> None:
-    """Raise InputError unless `waveform` is (S,) of finite floats."""
-    if waveform.ndim != 1 or not waveform.is_floating_point():
-        raise InputError(f"a waveform must be a 1-D tensor of floats, not {tuple(waveform.shape)} of {waveform.dtype}")
-    broken = (~waveform.isfinite()).nonzero()
-    if len(broken):
-        position = int(broken[0])
-        raise InputError(f"sample {position} of the waveform is {waveform[position].item()}, not a finite number")

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from waveletgpt.common.errors import run_command
 from waveletgpt.common.modalities import AUDIO
-from waveletgpt.tokenizers.audio.audio_file import audio_blocks, check_rates, write_wav
+from waveletgpt.tokenizers.audio.audio_file import audio_blocks, write_wav
+from waveletgpt.tokenizers.audio.waveform import check_rates
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.piano.soundfont import render
 from waveletgpt.training.data import DatasetInfo, check_replaceable

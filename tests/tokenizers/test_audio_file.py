@@ -14,15 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.audio import audio_file, resampling
-from waveletgpt.tokenizers.audio.audio_file import (
-    audio_blocks,
-    normalize_loudness,
-    read_audio,
-    waveform_from_array,
-    write_wav,
-)
+from waveletgpt.tokenizers.audio.audio_file import audio_blocks, read_audio, write_wav
 from waveletgpt.tokenizers.audio.pure_torchaudio import torchaudio
 from waveletgpt.tokenizers.audio.resampling import resampled
+from waveletgpt.tokenizers.audio.waveform import normalize_loudness, waveform_from_array
 
 
 def tone(frequency: float, rate: int, seconds: float = 1.0, amplitude: float = 0.5) -> np.ndarray:

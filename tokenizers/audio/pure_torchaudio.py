@@ -1,8 +1,8 @@
-"""torchaudio's pure PyTorch functions, also where its compiled extension cannot be loaded.
+"""Imports torchaudio even if its compiled extension cannot be loaded.
 
-The wheel's extension links CUDA, so `import torchaudio` fails beside a CPU-only torch (OSError) and beside
-one for another version of CUDA (RuntimeError), though companding, resampling and spectrograms need nothing
-of it. Import torchaudio from here everywhere:
+The extension links CUDA. So `import torchaudio` fails with a CPU-only torch (OSError) and with a torch for another CUDA
+version (RuntimeError). Companding, resampling and spectrograms are pure PyTorch and need no extension. Always import
+torchaudio from here:
 
     from waveletgpt.tokenizers.audio.pure_torchaudio import torchaudio
 """
@@ -16,7 +16,7 @@ try:
 except (OSError, RuntimeError):
 
     def _needs_extension(*_arguments: Any, **_options: Any) -> Any:
-        raise RuntimeError("this function needs torchaudio's compiled extension, which cannot be loaded here")
+        raise RuntimeError("this function needs torchaudio's compiled extension, which cannot be loaded")
 
     _stub = ModuleType("torchaudio._extension")
     vars(_stub).update(

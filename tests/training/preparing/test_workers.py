@@ -14,7 +14,7 @@ import torch
 from waveletgpt.common.errors import InputError
 from waveletgpt.training.preparing.workers import Workers
 
-REFUSED = "__import__('waveletgpt.tokenizers.audio.audio_file', fromlist=['']).check_rates({})"
+REFUSED = "__import__('waveletgpt.tokenizers.audio.waveform', fromlist=['']).check_rates({})"
 THREADS = "__import__('torch').get_num_threads()"
 CRASH = "__import__('signal').raise_signal(11)"
 EXIT = "__import__('sys').exit(3)"
