@@ -1,4 +1,4 @@
-"""`python -m waveletgpt.app` is `waveletgpt`."""
+"""`python -m waveletgpt.app` runs `waveletgpt`."""
 
 from waveletgpt.app.cli import main
 

@@ -1,4 +1,4 @@
-"""The checkpoints in a directory: listed by what they say of themselves, loaded when they are asked for."""
+"""Find the checkpoints in a directory, and load one when it is needed."""
 
 import logging
 from dataclasses import dataclass
@@ -11,27 +11,29 @@ from waveletgpt.models.gpt import GPT
 from waveletgpt.tokenizers.registry import Tokenizer, tokenizer_from_dict
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
-"""Beside this folder, in the source tree and where the package is installed."""
+"""The folder beside this one, in the source tree as in the installed package."""
+DEPTH = 5
+"""Folders between a directory and its checkpoints. compare.py writes four: runs/haar/lr-0.001-seed-0/best."""
 
 
 @dataclass(frozen=True)
 class CheckpointEntry:
-    """A checkpoint on offer."""
+    """A checkpoint that can be chosen."""
 
     name: str
-    """Its path within the directory that was searched."""
+    """Path relative to the directory that was searched."""
     path: Path
     info: CheckpointInfo
 
     @property
     def is_baseline(self) -> bool:
-        """Whether nothing sits between its blocks."""
+        """Whether the model has no mixer between its blocks."""
         return self.info.model.mixer == "none"
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint ready to generate."""
+    """A checkpoint in memory, ready to generate."""
 
     model: GPT
     tokenizer: Tokenizer
@@ -39,17 +41,23 @@ class LoadedCheckpoint:
 
 
 def find_checkpoints(directory: Path) -> list[CheckpointEntry]:
-    """The checkpoints in `directory` and up to three folders below it (runs hold `best` and `last`), by name.
+    """Find the checkpoints in `directory` and up to `DEPTH` folders below it.
 
-    Damaged ones are left out, with a warning. Raises InputError if there is no such directory.
+    Damaged checkpoints are left out, with a warning.
+
+    Returns:
+        The checkpoints, by name. Two of one run are its folders `best` and `last`.
+
+    Raises:
+        InputError: there is no such directory.
     """
     if not directory.is_dir():
         raise InputError(f"{directory} is not a directory; give one that holds checkpoints")
     found = []
-    patterns = ("", "*/", "*/*/", "*/*/*/")
-    for path in sorted(config.parent for p in patterns for config in directory.glob(f"{p}config.json")):
+    configs = (config for depth in range(DEPTH + 1) for config in directory.glob("*/" * depth + "config.json"))
+    for path in sorted(config.parent for config in configs):
         name = path.relative_to(directory).as_posix() if path != directory else directory.resolve().name
-        if any(part.startswith(".") for part in name.split("/")):  # being written
+        if any(part.startswith(".") for part in name.split("/")):  # still being written
             continue
         try:
             found.append(CheckpointEntry(name, path, read_info(path)))
@@ -59,10 +67,16 @@ def find_checkpoints(directory: Path) -> list[CheckpointEntry]:
 
 
 def load(directory: Path, modality: str, tokenizer_kind: str) -> LoadedCheckpoint:
-    """Load a checkpoint, once for as long as its files do not change.
+    """Load a checkpoint, or return the loaded one if its files have not changed since.
 
-    Raises InputError if it is missing, damaged, not of `modality`, or its tokenizer is none of `tokenizer_kind`
-    with the model's vocabulary.
+    Args:
+        directory: the checkpoint.
+        modality: kind of data that its model must be for.
+        tokenizer_kind: kind that its tokenizer must have.
+
+    Raises:
+        InputError: the checkpoint is missing or damaged, or has another modality, another kind of tokenizer or a
+            tokenizer with another vocabulary than its model.
     """
     files = (directory / "config.json", directory / "model.safetensors")
     times = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in files)

@@ -10,11 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from waveletgpt.app.checkpoints import LoadedCheckpoint, load
-from waveletgpt.app.cli import Generate
-from waveletgpt.app.engine import make_ready
-from waveletgpt.app.modalities.base import Modality
-from waveletgpt.app.modalities.registry import load_modality
-from waveletgpt.app.streaming import Completion, stream
+from waveletgpt.app.commands import Generate
+from waveletgpt.app.modalities.base import AppModality, load_modality
+from waveletgpt.app.streaming import Completion, make_ready, stream
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.sampling import Sampling
@@ -23,13 +21,13 @@ REFRESH = 0.1  # seconds
 
 
 def run(options: Generate) -> None:
-    """Generate what `options` ask for. Raises InputError before anything is written."""
+    """Run the command. Raises InputError before anything is written."""
     modality = load_modality(options.kind)
     prompt = _prompt(options, modality)
     if options.samples < 1:
         raise InputError(f"--samples is {options.samples}; it must be 1 or more")
     targets = _targets(options, modality)
-    torch.set_num_threads(1)  # a token is too little work to share: more threads only wait for each other
+    torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
     loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind)
     length = _or(options.length, modality.length.default)
     task = modality.task(loaded, prompt, length, _or(options.keep, modality.keep.default))
@@ -37,15 +35,15 @@ def run(options: Generate) -> None:
     sampling = Sampling(
         temperature=temperature,
         top_k=options.top_k,
-        top_p=options.top_p,
-        min_p=options.min_p,
+        top_p=modality.top_p if options.top_p is None else options.top_p,
+        min_p=modality.min_p if options.min_p is None else options.min_p,
         repetition_penalty=options.repetition_penalty,
         seed=options.seed,
     )
-    make_ready()  # or the speed would count it
+    make_ready()  # before the clock for tokens/s starts
     snapshots = (completions for (completions,) in stream([task], sampling, samples=options.samples, every=REFRESH))
     if targets:
-        completions = _watched(snapshots, modality)
+        completions = _with_progress_bar(snapshots, modality)
         for completion, target in zip(completions, targets, strict=True):
             modality.write(completion, loaded.tokenizer, target)
             print(target)
@@ -58,7 +56,7 @@ def _or(given: float | None, default: float) -> float:
     return default if given is None else given
 
 
-def _prompt(options: Generate, modality: Modality[Any]) -> str | Path | None:
+def _prompt(options: Generate, modality: AppModality[Any]) -> str | Path | None:
     if options.prompt is not None and options.prompt_file is not None:
         raise InputError("--prompt and --prompt-file are both given; give one of them")
     if options.prompt is not None and modality.prompt.suffixes:
@@ -66,8 +64,8 @@ def _prompt(options: Generate, modality: Modality[Any]) -> str | Path | None:
     return options.prompt_file if options.prompt is None else options.prompt
 
 
-def _targets(options: Generate, modality: Modality[Any]) -> list[Path]:
-    """The files to write, one a sample; none if the samples are to be printed."""
+def _targets(options: Generate, modality: AppModality[Any]) -> list[Path]:
+    """The files to write, one for each sample; none if samples are printed."""
     out = options.out
     if out is None and modality.files:
         out = Path(f"{options.checkpoint.resolve().name}-seed{options.seed}{modality.files[0]}")
@@ -81,7 +79,7 @@ def _targets(options: Generate, modality: Modality[Any]) -> list[Path]:
 
 
 def _printed(snapshots: Iterator[list[Completion]], loaded: LoadedCheckpoint) -> list[Completion]:
-    """Print a text as it is written, or several once they are."""
+    """Print one text as it is written, or several when they are complete. Returns the complete samples."""
     completions: list[Completion] = []
     shown = 0
     for completions in snapshots:
@@ -96,8 +94,8 @@ def _printed(snapshots: Iterator[list[Completion]], loaded: LoadedCheckpoint) ->
     return completions
 
 
-def _watched(snapshots: Iterator[list[Completion]], modality: Modality[Any]) -> list[Completion]:
-    """Read to the end, with a progress bar on standard error if that is a terminal."""
+def _with_progress_bar(snapshots: Iterator[list[Completion]], modality: AppModality[Any]) -> list[Completion]:
+    """Show a progress bar on standard error if that is a terminal. Returns the complete samples."""
     console = Console(stderr=True)
     columns = (
         TextColumn(modality.name),
@@ -115,12 +113,12 @@ def _watched(snapshots: Iterator[list[Completion]], modality: Modality[Any]) -> 
 
 
 def _speed(completions: list[Completion]) -> float:
-    """Tokens a second of all samples together."""
+    """Tokens per second of all samples together."""
     return sum(completion.tokens_per_second for completion in completions)
 
 
-def _report(completions: list[Completion], modality: Modality[Any]) -> None:
-    """Print the figures on standard error."""
+def _report(completions: list[Completion], modality: AppModality[Any]) -> None:
+    """Print count, loss and speed on standard error."""
     nats = sum(completion.nats_per_token for completion in completions) / len(completions)
     loss = in_unit(nats, modality.loss_unit)
     count = sum(completion.written for completion in completions)

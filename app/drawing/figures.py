@@ -1,4 +1,4 @@
-"""Figures of sound and of piano music, in colours that read on a light page and on a dark one."""
+"""Figures of sound and of piano music, with colours for light and dark pages."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from waveletgpt.app.drawing.svg import INK, TEXT, WIDTH, Panel, figure, gradient, image, text, ticks
 
-ACCENT = "#0d9488"  # what a model wrote
-PROMPT = "#94a3b8"  # what it was given
-LOUDNESS = gradient(((153, 213, 207), (13, 148, 136), (11, 59, 60)), 128)  # by velocity
+ACCENT = "#0d9488"  # colour of what a model wrote
+PROMPT = "#94a3b8"  # colour of the prompt
+LOUDNESS = gradient(((153, 213, 207), (13, 148, 136), (11, 59, 60)), 128)  # colours of notes by velocity
 MAGMA = gradient(  # matplotlib's magma (van der Walt and Smith 2015) at nine points
     (
         (0, 0, 4),
@@ -26,17 +26,17 @@ MAGMA = gradient(  # matplotlib's magma (van der Walt and Smith 2015) at nine po
     ),
     64,
 )
-LEFT = 58  # of the panels; what is left of it is for the vertical axes' labels
-FLOOR_DB = -80.0  # of the spectrogram, below its loudest point
-COLUMNS = 600  # of waveform and spectrogram at most: about a pixel each
-ROWS = 128  # of the spectrogram at most
+LEFT = 58  # x of the panels; left of it are the vertical axes' labels
+FLOOR_DB = -80.0  # lower end of the spectrogram, relative to its loudest point
+COLUMNS = 600  # most of waveform and spectrogram: one is about a pixel wide
+ROWS = 128  # most of the spectrogram
 BLACK_KEYS = (1, 3, 6, 8, 10)
-FEWEST_KEYS = 24  # that a piano roll shows
+FEWEST_KEYS = 24  # least height of a piano roll
 
 
 @dataclass(frozen=True)
 class Notes:
-    """Notes of a piano, (N,) each."""
+    """N notes of a piano, as arrays (N,)."""
 
     onset: NDArray[np.floating[Any]]
     """Seconds."""
@@ -49,16 +49,21 @@ class Notes:
 
     @property
     def end(self) -> float:
-        """When the last note ends; 0 without notes."""
+        """End of the last note in seconds; 0 without notes."""
         return float(np.max(self.onset + self.length, initial=0.0))
 
 
 def sound_figure(
     waveform: NDArray[np.float32], sample_rate: int, description: str, *, boundary: float = 0.0, total: float = 0.0
 ) -> str:
-    """A waveform (S,) above its spectrogram, on one axis of time, as SVG.
+    """A waveform above its spectrogram, with one time axis, as SVG.
 
-    `boundary` is where the prompt ends and `total` how long the sound will be once it is finished, in seconds.
+    Args:
+        waveform: (S,) samples in -1..1.
+        sample_rate: in Hz.
+        description: for screen readers.
+        boundary: end of the prompt, in seconds.
+        total: length of the finished sound, in seconds.
     """
     seconds = len(waveform) / sample_rate
     time, width = (0.0, max(total, seconds, 1e-3)), WIDTH - LEFT - 14
@@ -77,7 +82,13 @@ def sound_figure(
 
 
 def piano_roll_figure(notes: Notes, description: str, *, boundary: float = 0.0) -> str:
-    """Pitch against seconds, darker where louder, over the rows of the black keys, as SVG; the prompt is shaded."""
+    """A piano roll as SVG: louder notes are darker, rows of black keys and the prompt are shaded.
+
+    Args:
+        notes: prompt and continuation.
+        description: for screen readers.
+        boundary: end of the prompt, in seconds.
+    """
     low, high = _key_range(notes.pitch)
     panel = Panel(LEFT, 8, WIDTH - LEFT - 72, 284, (0.0, max(notes.end, boundary, 1.0)), (low - 0.5, high + 0.5))
     row = panel.height / (high - low + 1)
@@ -107,9 +118,15 @@ def piano_roll_figure(notes: Notes, description: str, *, boundary: float = 0.0) 
 
 
 def spectrogram(waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Decibels below the loudest point (frequencies, columns), lowest first; empty for less than a window.
+    """Short-time Fourier transform with windows of 32 ms.
 
-    By a short-time Fourier transform over 32 ms.
+    Args:
+        waveform: (S,) samples.
+        sample_rate: in Hz.
+
+    Returns:
+        (frequencies, columns) decibels relative to the loudest point, lowest frequency first; empty if the waveform
+        is shorter than a window.
     """
     window = max(16, round(0.032 * sample_rate))
     if len(waveform) < window:
@@ -119,17 +136,17 @@ def spectrogram(waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.f
         torch.from_numpy(waveform), window, hop, window=torch.hann_window(window), return_complex=True
     )
     power = spectrum.abs().square().numpy()[: window // 2]  # (frequencies, columns)
-    together = -(-len(power) // ROWS)  # frequencies in a row
+    together = -(-len(power) // ROWS)  # frequencies per row
     power = np.add.reduceat(power, np.arange(0, len(power), together)) + np.float32(1e-12)
     decibels: NDArray[np.float32] = 10 * np.log10(power / power.max())
     return decibels
 
 
 def _waveform(panel: Panel, waveform: NDArray[np.float32], sample_rate: int, boundary: float) -> str:
-    """Filled between the least and the greatest sample of each column."""
+    """The area between the smallest and the largest sample of each column."""
     if not len(waveform):
         return ""
-    size = max(1, len(waveform) // COLUMNS)  # samples in a column
+    size = max(1, len(waveform) // COLUMNS)  # samples per column
     starts = np.arange(0, len(waveform), size)
     highest = panel.y(np.maximum.reduceat(waveform, starts))
     lowest = panel.y(np.minimum.reduceat(waveform, starts))
@@ -145,7 +162,7 @@ def _waveform(panel: Panel, waveform: NDArray[np.float32], sample_rate: int, bou
 
 
 def _velocities(panel: Panel) -> str:
-    """What the colours mean: a bar on the right."""
+    """The colour bar on the right."""
     x, height = panel.right + 12, panel.height / 32
     bar = [
         f'<rect x="{x:g}" y="{panel.bottom - (i + 1) * height:.1f}" width="12" height="{height + 0.5:.1f}" '
@@ -162,7 +179,7 @@ def _colour(velocity: int) -> str:
 
 
 def _key_range(pitch: NDArray[np.integer[Any]]) -> tuple[int, int]:
-    """The lowest and the highest key to show: two octaves at least, and a little room around the notes."""
+    """The lowest and the highest key to show: at least two octaves, and two keys more than the notes need."""
     low, high = (int(pitch.min()) - 2, int(pitch.max()) + 2) if len(pitch) else (48, 72)
     missing = max(0, FEWEST_KEYS - (high - low))
     return max(0, low - missing // 2), min(127, high + (missing + 1) // 2)

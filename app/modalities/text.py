@@ -52,7 +52,7 @@ class Text(AppModality[CharacterTokenizer]):
     def view(self, completion: Completion, tokenizer: CharacterTokenizer, shared: int = 0) -> str:
         """The text, its prompt paler, what both columns share underlined."""
         parts = completion.ids[: completion.prompt_length], completion.new[:shared], completion.new[shared:]
-        return sheet(*(tokenizer.decode(part) for part in parts), writing=not completion.done)
+        return sheet(*(tokenizer.decode(part) for part in parts), writing=completion.ongoing)
 
     def facts(self, completion: Completion, tokenizer: CharacterTokenizer) -> dict[str, Any]:
         """The text itself."""

@@ -1,15 +1,13 @@
-"""What happens when a tab's buttons are pressed or its endpoint is called: values in, values for components out.
+"""What happens when a tab's buttons are pressed or its endpoint is called.
 
-What is shown is a note, how far the columns agree, and the columns, each in the order view, figures, player (where
-there is sound), downloads. Only `run` and, after it, `judge` write there; the buttons tell them to end by way of a
-`Press`.
+Each handler returns, or yields again and again, the components that change, with their new values.
 """
 
 import math
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,198 +15,186 @@ from typing import Any
 import gradio as gr
 
 from waveletgpt.app.checkpoints import CheckpointEntry
-from waveletgpt.app.engine import is_ready
-from waveletgpt.app.modalities.base import Modality
-from waveletgpt.app.mutual import can_judge, judged
-from waveletgpt.app.results import Result, Results, results
-from waveletgpt.app.web.inputs import Inputs
-from waveletgpt.app.web.markup import agreement, card, figures, note
+from waveletgpt.app.modalities.base import AppModality
+from waveletgpt.app.results import Result, Results, can_cross_score, cross_score, generate_results, stopped
+from waveletgpt.app.streaming import is_ready
+from waveletgpt.app.web.components import Column, TabComponents
+from waveletgpt.app.web.inputs import ENDPOINT_SIGNATURE, Inputs
+from waveletgpt.app.web.markup import agreement, card, metrics, note
 from waveletgpt.app.web.player import finished, growing
 from waveletgpt.common.errors import InputError
 
-ROLES = ("baseline", "wavelet")
+Changes = dict[Any, Any]
+"""New values by component. Components that are not in it stay as they are."""
 
 
 @dataclass
-class Press:
-    """One press of Generate, kept with the session so that later presses of a button reach what it began."""
+class Generation:
+    """One press of Generate. The session keeps it, so that Stop and `score` find it."""
 
-    stopped: bool = False
-    superseded: bool = False
+    stopping: bool = False
+    """Whether Stop was pressed."""
     ended: bool = False
-    made: Results = field(default_factory=list)
-    """In the end."""
+    """Whether the models have ended their work."""
+    results: Results = field(default_factory=list)
 
 
 class Handlers:
     """The handlers of one modality's tab."""
 
-    def __init__(self, modality: Modality[Any], listed: Mapping[str, CheckpointEntry]) -> None:
-        self.modality, self.listed = modality, listed
-        self.has_player = ".wav" in modality.files
+    def __init__(self, modality: AppModality[Any], entries: Sequence[CheckpointEntry], tab: TabComponents) -> None:
+        self.modality, self.tab = modality, tab
+        self.entries = {entry.name: entry for entry in entries}
 
     def card(self, name: str | None) -> str:
         """The line about a checkpoint."""
-        return card(self.listed.get(name or ""), self.modality)
+        return card(self.entries.get(name or ""), self.modality)
 
-    def begin(self, before: Press | None) -> list[Any]:
-        """Generate, at once: a new press, which ends what the one before it began, and a note."""
-        if before is not None:
-            before.superseded = True
-        return [Press(), note("Waiting for a turn ...")]
+    def begin(self) -> Changes:
+        """Answer a press of Generate at once. The page cancels the run before it and starts `generate`."""
+        return {self.tab.generation: Generation(), self.tab.status: note("Waiting for a turn ...")}
 
-    def stop(self, press: Press | None) -> Any:
-        """Stop: `run` ends with what there is."""
-        if press is None or press.ended:
+    def stop(self, generation: Generation | None) -> Any:
+        """Let `generate` end with what there is."""
+        if generation is None or generation.ended:
             return gr.skip()
-        press.stopped = True
-        return note("Stopping ...")
+        generation.stopping = True
+        return {self.tab.status: note("Stopping ...")}
 
-    def run(self, press: Press, *inputs: Any) -> Iterator[list[Any]]:
-        """Generate, when its turn has come: everything shown, as it grows; files at the end."""
-        begun, drawn = time.monotonic(), -math.inf
-        made: Results = []
+    def generate(self, generation: Generation, *inputs: Any) -> Iterator[Changes]:
+        """Run both models, and show their results as they grow, then with files to play and to download."""
+        begun = time.monotonic()
         if not is_ready():
-            yield [note("Preparing the engine, which takes a while the first time ..."), *self._untouched()]
+            yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
         try:
-            for made in results(self.modality, self.listed, Inputs(*inputs).request(self.modality)):
-                if press.superseded:
-                    return
-                redraw = time.monotonic() - drawn >= self.modality.refresh
-                columns = (v for one in made for v in self._growing(one, redraw))
-                yield [note(_progress(made)), agreement(made, self.modality), *columns]
-                if redraw and _all_begun(made):  # until then an empty view costs nothing, and the first is soon seen
-                    drawn = time.monotonic()
-                if press.stopped:
-                    break
+            yield from self._grow(generation, inputs)
         except InputError as error:
-            press.ended = True
-            yield [note(str(error), wrong=True), *self._untouched()]
+            yield {self.tab.status: note(str(error), wrong=True)}
             return
         except Exception:
-            press.ended = True
-            yield [note("Something went wrong in the app; its log tells what.", wrong=True), *self._untouched()]
+            columns = self._growing(generation.results, redraw=True) if generation.results else {}
+            yield {self.tab.status: note("Something went wrong in the app; its log tells what.", wrong=True), **columns}
             raise
-        press.ended, press.made = True, made
-        message = "Stopped." if press.stopped else f"Done in {time.monotonic() - begun:.1f} s."
-        with tempfile.TemporaryDirectory() as folder:  # gradio copies what it serves before it comes back here
-            columns = (v for one in made for v in self._finished(one, Path(folder), scoring=can_judge(made)))
-            yield [note(message), agreement(made, self.modality), *columns]
+        with tempfile.TemporaryDirectory() as folder:  # gradio copies the files before it asks for more
+            columns = self._finished(generation.results, Path(folder))
+            seconds = time.monotonic() - begun  # writing the files included
+            message = "Stopped." if generation.stopping else f"Done in {seconds:.1f} s."
+            yield {self.tab.status: note(message), **columns}
 
-    def judge(self, press: Press | None) -> Iterator[list[Any]]:
-        """After `run`: the columns' figures again, with what each model thinks of what the other wrote."""
-        if press is None:
-            return
-        scored: Results = []
-        for so_far in judged(press.made):
-            if press.superseded:
-                return
-            scored = so_far
-        if scored:
-            yield [figures(one, self.modality) if one else "" for one in scored]
+    def score(self, generation: Generation) -> Iterator[Changes]:
+        """Show the metrics again, now with each model's loss on what the other wrote."""
+        lines = [column.metrics for column in self.tab.columns]
+        changes = unchanged = dict.fromkeys(lines, gr.skip())
+        for scored in cross_score(generation.results):
+            yield unchanged  # a new press can cancel it here
+            changes = {line: metrics(one, self.modality) for line, one in zip(lines, scored, strict=True) if one}
+        yield changes  # in any case: gradio empties the outputs of a generator that yields nothing
 
-    def answer(  # noqa: PLR0917, gradio calls it by position
-        self,
-        prompt: Any = None,
-        baseline: Any = None,
-        wavelet: Any = None,
-        length: Any = None,
-        temperature: Any = None,
-        top_k: Any = None,
-        top_p: Any = None,
-        min_p: Any = None,
-        seed: Any = None,
-        keep: Any = None,
-        repetition_penalty: Any = None,
-    ) -> Iterator[list[Any]]:
-        """The endpoint: for each column the files and the figures, as they grow.
+    def answer(self, *inputs: Any) -> Iterator[Changes]:
+        """Run both models for the endpoint, which returns files and facts of both as they grow.
 
-        Where a result cannot be heard early its files come at the end; last comes what each model thinks of the
-        other's. The arguments are `Inputs`; gradio reads their names here, takes the defaults from the page where
-        it has some, and None elsewhere.
+        Files come only at the end unless the modality's are heard early. The last answer has each model's loss on
+        what the other wrote.
         """
-        inputs = Inputs(
-            prompt, baseline, wavelet, length, temperature, top_k, top_p, min_p, seed, keep, repetition_penalty
-        )
         answered = -math.inf
-        made: Results = []
+        results: Results = []
         try:
-            for made in results(self.modality, self.listed, inputs.request(self.modality)):
-                if _all_begun(made) and time.monotonic() - answered >= self.modality.refresh:
+            for results in generate_results(self.modality, self.entries, Inputs(*inputs).request(self.modality)):
+                if _all_begun(results) and time.monotonic() - answered >= self.modality.refresh:
                     with tempfile.TemporaryDirectory() as folder:
-                        yield self._answers(made, Path(folder) if self.modality.heard_early else None)
+                        yield self._answers(results, Path(folder) if self.modality.heard_early else None)
                     answered = time.monotonic()
         except InputError as error:
             raise gr.Error(str(error), print_exception=False) from None
         with tempfile.TemporaryDirectory() as folder:
-            yield self._answers(made, Path(folder))
-            scored = deque(judged(made), maxlen=1)
-            if scored:
+            yield self._answers(results, Path(folder))
+            if scored := deque(cross_score(results), maxlen=1):
                 yield self._answers(scored[0], Path(folder))
 
-    def _answers(self, made: Results, folder: Path | None) -> list[Any]:
-        """For each column its files, written to `folder` if there is one, and its figures."""
-        values: list[Any] = []
-        for one in made:
-            values += self._files(one, folder) if one and folder else [None for _ in self.modality.files]
-            values.append(one and one.facts(self.modality))
-        return values
+    # gradio takes the endpoint's argument names from here, and their defaults from the page's inputs.
+    answer.__signature__ = ENDPOINT_SIGNATURE  # type: ignore[attr-defined]
 
-    def _growing(self, result: Result | None, redraw: bool) -> list[Any]:
-        """A column while it is being filled: what was there to play and to download is gone."""
-        downloads = [gr.DownloadButton(interactive=False) for _ in self.modality.files]
-        return [*self._view(result, redraw), *self._sound(result, redraw), *downloads]
+    def _grow(self, generation: Generation, inputs: Sequence[Any]) -> Iterator[Changes]:
+        """Run both models and show their results; `generation` gets the last of them."""
+        drawn = -math.inf
+        try:
+            for results in generate_results(self.modality, self.entries, Inputs(*inputs).request(self.modality)):
+                generation.results = results
+                redraw = time.monotonic() - drawn >= self.modality.refresh
+                yield {self.tab.status: note(_progress(results)), **self._growing(results, redraw=redraw)}
+                if redraw and _all_begun(results):  # empty views are cheap, and the first tokens show at once
+                    drawn = time.monotonic()
+                if generation.stopping:
+                    break
+        finally:
+            generation.ended, generation.results = True, stopped(generation.results)
 
-    def _sound(self, result: Result | None, redraw: bool) -> list[Any]:
-        """The value of the player, if the column has one, while the column is being filled."""
-        if not self.has_player:
-            return []
-        if result is None or not self.modality.heard_early:
-            return [None]
-        if not redraw:
-            return [gr.skip()]
-        clip = self.modality.clip(result.completion, result.loaded.tokenizer)
-        return [growing(clip.samples, clip.sample_rate) if result.completion.written else None]
+    def _growing(self, results: Results, *, redraw: bool) -> Changes:
+        """Both columns during generation. `redraw` says whether to draw the views and fill the players again."""
+        changes: Changes = {self.tab.agreement: agreement(results, self.modality)}
+        for column, result in zip(self.tab.columns, results, strict=True):
+            changes |= self._text(column, result, redraw=redraw)
+            changes |= dict.fromkeys(column.downloads.values(), gr.update(interactive=False))
+            if column.player and (redraw or not self.modality.heard_early):
+                changes[column.player] = self._clip(result)
+        return changes
 
-    def _finished(self, result: Result | None, folder: Path, *, scoring: bool) -> list[Any]:
-        """A column with what can be played and downloaded."""
-        if result is None or not result.completion.written:
-            return self._growing(result, redraw=True)
-        files = self._files(result, folder)
-        sound = [finished(path) for path in files if path.endswith(".wav")]
-        downloads = [gr.DownloadButton(value=path, interactive=True) for path in files]
-        return [*self._view(result, redraw=True, scoring=scoring), *sound, *downloads]
+    def _finished(self, results: Results, folder: Path) -> Changes:
+        """Both columns after generation, with files to play and to download, which are written to `folder`."""
+        changes = self._growing(results, redraw=True)
+        scoring = can_cross_score(results)
+        for column, result in zip(self.tab.columns, results, strict=True):
+            if result and result.completion.written:
+                changes[column.metrics] = metrics(result, self.modality, scoring=scoring)
+                for suffix, path in self._files(result, folder).items():
+                    changes[column.downloads[suffix]] = gr.update(value=path, interactive=True)
+                    if column.player and suffix == ".wav":
+                        changes[column.player] = finished(path)
+        return changes
 
-    def _view(self, result: Result | None, redraw: bool, *, scoring: bool = False) -> list[Any]:
-        """The view, which takes time to draw, and the line of figures."""
+    def _text(self, column: Column, result: Result | None, *, redraw: bool) -> Changes:
+        """A column's metrics and, if `redraw`, its view."""
         if result is None:
-            return ["", ""]
-        view = self.modality.view(result.completion, result.loaded.tokenizer, result.shared) if redraw else gr.skip()
-        return [view, figures(result, self.modality, scoring=scoring)]
+            return {column.view: "", column.metrics: ""}
+        changes: Changes = {column.metrics: metrics(result, self.modality)}
+        if redraw:
+            changes[column.view] = self.modality.view(result.completion, result.loaded.tokenizer, result.shared)
+        return changes
 
-    def _untouched(self) -> list[Any]:
-        """How far the columns agree, and both of them, as they are."""
-        player = ["player"] if self.has_player else []
-        return [gr.skip(), *(gr.skip() for _ in ROLES for _ in ("view", "figures", *player, *self.modality.files))]
+    def _clip(self, result: Result | None) -> Any:
+        """The player's value during generation; None if there is nothing to play yet."""
+        if result is None or not self.modality.heard_early or not result.completion.written:
+            return None
+        clip = self.modality.clip(result.completion, result.loaded.tokenizer)
+        return growing(clip.samples, clip.sample_rate)
 
-    def _files(self, result: Result, folder: Path) -> list[str]:
-        """The result in every format of the modality, named after checkpoint and seed."""
+    def _answers(self, results: Results, folder: Path | None) -> Changes:
+        """The endpoint's outputs: files, which are written to `folder` unless it is None, and facts."""
+        changes: Changes = {}
+        for answer, result in zip(self.tab.answers, results, strict=True):
+            files = self._files(result, folder) if result and folder else {}
+            changes |= {component: files.get(suffix) for suffix, component in answer.files.items()}
+            changes[answer.facts] = result and result.facts(self.modality)
+        return changes
+
+    def _files(self, result: Result, folder: Path) -> dict[str, str]:
+        """Write the result in every format of the modality; paths by suffix."""
         stem = f"{result.name.replace('/', '-')}-seed{result.seed}"
-        paths = [folder / f"{stem}{suffix}" for suffix in self.modality.files]
-        for path in paths:
+        paths = {suffix: folder / f"{stem}{suffix}" for suffix in self.modality.files}
+        for path in paths.values():
             self.modality.write(result.completion, result.loaded.tokenizer, path)
-        return [str(path) for path in paths]
+        return {suffix: str(path) for suffix, path in paths.items()}
 
 
-def _all_begun(made: Results) -> bool:
-    return all(one.completion.written for one in made if one)
+def _all_begun(results: Results) -> bool:
+    return all(result.completion.written for result in results if result)
 
 
-def _progress(made: Results) -> str:
-    """How long it will still completion: the models write at the same time."""
-    if not _all_begun(made):
+def _progress(results: Results) -> str:
+    """How much time is left: that of the slower model, since both run at the same time."""
+    if not _all_begun(results):
         return "Reading the prompt ..."
-    completions = [one.completion for one in made if one]
+    completions = [result.completion for result in results if result]
     if all(completion.done for completion in completions):
         return "Preparing what to play and to download ..."
     return f"Writing ... {max(completion.seconds_left for completion in completions):.0f} s left."

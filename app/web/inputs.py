@@ -1,22 +1,23 @@
-"""The values that come from a tab's inputs or from a caller of its endpoint, judged before they are used.
+"""The values of a tab's inputs, or of a call of its endpoint, checked before they are used.
 
-They are taken as they arrive, since gradio's own checks neither name the setting nor keep to one line.
+Gradio's own checks are off: their messages neither name the setting nor fit in one line.
 """
 
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from waveletgpt.app.modalities.base import Modality
+from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import Request
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.sampling import Sampling
 
 
 class Inputs(NamedTuple):
-    """One value for each input, in their order."""
+    """One value, or one component, for each input of a tab. The names are those of the endpoint's arguments."""
 
     prompt: Any
-    """Typed text, or an object with the path of a file on this machine, which gradio has checked; or None."""
+    """Typed text, an object with the path of a file that gradio has checked, or None."""
     baseline: Any
     """Name of a checkpoint, or None."""
     wavelet: Any
@@ -31,8 +32,8 @@ class Inputs(NamedTuple):
     repetition_penalty: Any
     """1 for none."""
 
-    def request(self, modality: Modality[Any]) -> Request:
-        """What they ask for. Raises InputError for a value of another type."""
+    def request(self, modality: AppModality[Any]) -> Request:
+        """Convert the values. Raises InputError if one has a wrong type."""
         top_k, top_p, min_p = (self._number(name) for name in ("top_k", "top_p", "min_p"))
         sampling = Sampling(
             temperature=self._number("temperature"),
@@ -53,7 +54,7 @@ class Inputs(NamedTuple):
     def _number(self, name: str) -> float:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InputError(f"{_flag(name)} is {_said(value)}; it must be a number")
+            raise InputError(f"{_flag(name)} is {_quoted(value)}; it must be a number")
         return value
 
     def _whole(self, name: str) -> int:
@@ -65,23 +66,29 @@ class Inputs(NamedTuple):
     def _name(self, name: str) -> str | None:
         value = getattr(self, name)
         if value is not None and not isinstance(value, str):
-            raise InputError(f"{name} is {_said(value)}; it must be text")
+            raise InputError(f"{name} is {_quoted(value)}; it must be text")
         return value
 
-    def _file(self, modality: Modality[Any]) -> Path | None:
+    def _file(self, modality: AppModality[Any]) -> Path | None:
         if self.prompt is None:
             return None
         path = self.prompt.get("path") if isinstance(self.prompt, dict) else None
         if not isinstance(path, str):
             suffixes = ", ".join(modality.prompt.suffixes)
-            raise InputError(f"prompt is {_said(self.prompt)}; it must be a file ({suffixes})")
+            raise InputError(f"prompt is {_quoted(self.prompt)}; it must be a file ({suffixes})")
         return Path(path)
 
 
+ENDPOINT_SIGNATURE = Signature(
+    [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in ("self", *Inputs._fields)]
+)
+"""For the method that serves the endpoint: every field of `Inputs` as an optional argument."""
+
+
 def _flag(name: str) -> str:
-    """A setting's name as the command line and the error messages of the models have it."""
+    """A setting's name as in messages of the models and on the command line."""
     return name.replace("_", "-")
 
 
-def _said(value: Any) -> str:
+def _quoted(value: Any) -> str:
     return "empty" if value is None else repr(value)[:80]

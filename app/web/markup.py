@@ -1,10 +1,10 @@
-"""Small pieces of HTML that the page shows. Whatever comes from outside is escaped here."""
+"""Small pieces of HTML for the page. Text from outside is escaped here."""
 
 import html
 from typing import Any
 
 from waveletgpt.app.checkpoints import CheckpointEntry
-from waveletgpt.app.modalities.base import Modality
+from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import Result, Results
 from waveletgpt.common.units import in_unit
 
@@ -14,19 +14,19 @@ right its twin with a causal wavelet layer between the blocks
 (<a href="https://arxiv.org/abs/2409.12924" target="_blank" rel="noopener">WaveletGPT, arXiv 2409.12924</a>):
 the same data, the same size, and here the same prompt, settings and random numbers.</p></header>"""
 
-# gr.HTML runs its value through a template engine; a text must not be taken for a template.
+# gr.HTML runs its value through a template engine, which must not see these characters of a text.
 TEMPLATE_CHARACTERS = {ord(character): f"&#{ord(character)};" for character in "$`{}\\"}
 
 
 def escape(text: str) -> str:
-    """`text` as HTML that shows exactly it."""
+    """HTML that shows `text` as it is."""
     return html.escape(text).translate(TEMPLATE_CHARACTERS)
 
 
 def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
-    """A text as it stands on the page, with a cursor while it is being written.
+    """A text on a sheet: the prompt, then the tokens shared with the other column, then the others.
 
-    It is the prompt, then what the other column has too, then what it has not.
+    `writing` shows a cursor at the end.
     """
     cursor = '<span class="cursor"></span>' if writing else ""
     return (
@@ -35,25 +35,25 @@ def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
     )
 
 
-def card(listed: CheckpointEntry | None, modality: Modality[Any]) -> str:
-    """What a checkpoint says of itself, in a line."""
-    if listed is None:
+def card(entry: CheckpointEntry | None, modality: AppModality[Any]) -> str:
+    """A line about a checkpoint."""
+    if entry is None:
         return '<p class="card">No checkpoint chosen.</p>'
-    info, parts = listed.info, []
+    info, parts = entry.info, []
     if "val" in info.losses:
         loss = in_unit(info.losses["val"], modality.loss_unit)
         parts.append(f"validation {loss:.3f} {modality.loss_unit}")
     parts.append(f"{info.steps:,} steps")
     if source := info.trained_on.get("source"):
         parts.append(f"on {source}")
-    layer = "plain" if listed.is_baseline else info.model.mixer
+    layer = "plain" if entry.is_baseline else info.model.mixer
     return f'<p class="card"><b>{escape(layer)}</b> · {escape(" · ".join(parts))}</p>'
 
 
-def figures(result: Result, modality: Modality[Any], *, scoring: bool = False) -> str:
-    """How far a model is, how surprising it finds what it wrote, as the other model does, and how fast it is.
+def metrics(result: Result, modality: AppModality[Any], *, scoring: bool = False) -> str:
+    """A line with the number of tokens, the loss by the model itself and by the other model, and the speed.
 
-    `scoring` says that the other model is being asked.
+    `scoring` says that the other model's loss will follow.
     """
     completion = result.completion
     count = f"{completion.written:,}" if completion.done else f"{completion.written:,} of {completion.wanted:,}"
@@ -66,37 +66,37 @@ def figures(result: Result, modality: Modality[Any], *, scoring: bool = False) -
             loss += " (by the other model: …)"
         parts.append(loss)
         parts.append(f"{completion.tokens_per_second:,.0f} tokens/s")
-    return f'<p class="figures">{escape(" · ".join(parts))}</p>'
+    return f'<p class="metrics">{escape(" · ".join(parts))}</p>'
 
 
-def agreement(made: Results, modality: Modality[Any]) -> str:
-    """How far the two columns are the same, in a sentence."""
-    pair = [one for one in made if one]
-    if len(pair) < 2 or not all(one.completion.written for one in pair):
-        told = ""
+def agreement(results: Results, modality: AppModality[Any]) -> str:
+    """A sentence on how far the two columns are the same."""
+    pair = [result for result in results if result]
+    if len(pair) < 2 or not all(result.completion.written for result in pair):
+        message = ""
     elif not pair[0].paired:
-        told = "The two models have different vocabularies, so that what they choose cannot be compared."
+        message = "The two models have different vocabularies, so that what they choose cannot be compared."
     elif pair[0].first_divergence is None:
         same = modality.count_in_words(pair[0].shared, pair[0].loaded.tokenizer)
-        finished = all(one.completion.done for one in pair)
-        told = f"The two wrote the same {same}." if finished else f"The two agree so far, for {same}."
+        ongoing = any(result.completion.ongoing for result in pair)
+        message = f"The two agree so far, for {same}." if ongoing else f"The two wrote the same {same}."
     elif pair[0].first_divergence == 0:
-        told = f"The two choose differently from the first {modality.tokens.removesuffix('s')} on."
+        message = f"The two choose differently from the first {modality.tokens.removesuffix('s')} on."
     else:
         same = modality.count_in_words(pair[0].first_divergence, pair[0].loaded.tokenizer)
-        told = f"The two agree for the first {same}, then choose differently."
-    return f'<p class="note agreement">{escape(told)}</p>'
+        message = f"The two agree for the first {same}, then choose differently."
+    return f'<p class="note agreement">{escape(message)}</p>'
 
 
 def note(text: str, *, wrong: bool = False) -> str:
-    """A line under the buttons, on how it goes or on what is wrong."""
+    """The line under the buttons: progress, or an error if `wrong`."""
     if wrong:
         return f'<p class="note wrong" role="alert">{escape(text)}</p>'
     return f'<p class="note" role="status">{escape(text)}</p>'
 
 
 def no_reports(directory: str) -> str:
-    """The last tab's only line where there is nothing to show."""
+    """The only line of the last tab if there are no reports."""
     compare = "python training/compare.py --data data/text --out runs/compare --mixers none haar --seeds 0 1 2"
     return (
         f'<p class="note">There is no comparison in {escape(directory)}. To make one: '
@@ -105,7 +105,7 @@ def no_reports(directory: str) -> str:
 
 
 def no_checkpoints(name: str, directory: str) -> str:
-    """A tab's only line where there is nothing to generate with."""
+    """The only line of a tab if there are no checkpoints."""
     prepare = f"python training/prepare_{name}.py --source builtin --out data/{name}"
     train = f"python training/train_{name}.py --data data/{name} --out runs/{name}"
     return (

@@ -1,4 +1,4 @@
-"""The page: a tab for each modality, over the checkpoints of one directory, and one of comparisons."""
+"""The page: a tab for each modality, with the checkpoints of one directory, and a tab of comparisons."""
 
 from pathlib import Path
 from threading import Thread
@@ -7,33 +7,39 @@ import gradio as gr
 import torch
 
 from waveletgpt.app.checkpoints import find_checkpoints
-from waveletgpt.app.engine import make_ready
-from waveletgpt.app.modalities.registry import MODALITIES, load_modality
+from waveletgpt.app.modalities.base import load_modality
+from waveletgpt.app.streaming import make_ready
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS, build_comparisons
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import build_tab
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.modalities import MODALITIES
 
 LARGEST_UPLOAD = "50mb"
-CLEANING = (600, 3600)  # every 10 minutes, remove what was uploaded or made more than an hour ago
-WAITING = 16  # requests that may stand in line
+CLEANING = (600, 3600)  # every 600 s, delete files that are older than 3600 s
+WAITING = 16  # largest number of requests in the queue
 
 
 def build_page(directory: Path, results: Path = SHIPPED_REPORTS) -> gr.Blocks:
-    """The page over the checkpoints in `directory` and the comparisons in `results`.
+    """Build the page.
 
-    Raises InputError if there is no such directory.
+    Args:
+        directory: its checkpoints, of all modalities.
+        results: its reports of comparisons.
+
+    Raises:
+        InputError: one of the directories does not exist.
     """
     found = find_checkpoints(directory)
     with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
         gr.HTML(ABOUT)
         with gr.Tabs():
             for name in MODALITIES:
-                listed = [one for one in found if one.info.modality == name]
+                entries = [entry for entry in found if entry.info.modality == name]
                 with gr.Tab(name.capitalize(), id=name, elem_id=f"{name}-tab"):
-                    if listed:
-                        build_tab(load_modality(name), listed)
+                    if entries:
+                        build_tab(load_modality(name), entries)
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
             with gr.Tab("Compare", id="compare", elem_id="compare-tab"):
@@ -44,16 +50,26 @@ def build_page(directory: Path, results: Path = SHIPPED_REPORTS) -> gr.Blocks:
 def open_page(
     directory: Path, host: str, port: int, *, results: Path = SHIPPED_REPORTS, block: bool = True
 ) -> gr.Blocks:
-    """Serve the page on http://host:port, until interrupted if `block`.
+    """Serve the page on http://host:port.
 
-    Raises InputError for a directory that is not there, or a port that cannot be had.
+    Args:
+        directory: its checkpoints, of all modalities.
+        host: address to serve it on.
+        port: port to serve it on.
+        results: its reports of comparisons.
+        block: whether to return only when interrupted.
+
+    Raises:
+        InputError: one of the directories does not exist, or the port cannot be used.
     """
     if not 1 <= port <= 65535:
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
-    torch.set_num_threads(1)  # a token is too little work to share: more threads only wait for each other
+    torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
     page = build_page(directory, results)
     page.queue(max_size=WAITING)
-    Thread(target=make_ready, daemon=True).start()  # the page opens meanwhile; who generates first waits for it
+    Thread(
+        target=make_ready, daemon=True
+    ).start()  # the first press of Generate waits for it, opening the page does not
     try:
         page.launch(
             server_name=host,
@@ -68,7 +84,7 @@ def open_page(
             quiet=True,
             prevent_thread_lock=True,
         )
-    except OSError:  # gradio's words name settings of its own
+    except OSError:  # gradio's message names settings of its own
         raise InputError(f"port {port} of {host} is taken or not allowed; choose another with --port") from None
     if block:
         print(f"waveletgpt is open on {page.local_url} (Ctrl-C ends it)", flush=True)

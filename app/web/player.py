@@ -1,7 +1,7 @@
-"""A player for sound that is still growing: what is being played is never interrupted.
+"""A player for sound that is still growing. It never interrupts what is being played.
 
-The page's own, since gradio's player begins anew with every value. A longer clip takes the place of the one before
-it while nothing is played: at once, or when it is paused (the position stays) or over (back to the beginning).
+Gradio's player starts again with every new value. This one takes a longer clip only while nothing is played: at once,
+when the sound is paused (it keeps the position), or at its end (it returns to the beginning).
 """
 
 import base64
@@ -16,13 +16,13 @@ PLAYER_HTML = """<div class="player" role="group" aria-label="LABEL" hidden>
 </button><input type="range" min="0" max="1" step="any" value="0" aria-label="Position"><span></span>
 <audio preload="auto"></audio></div>"""
 
-# `props.value` is null (nothing to play), {pcm, rate} (the beginning of a clip, 16-bit PCM) or {file} (all of it).
+# `props.value` is null (nothing to play), {pcm, rate} (16-bit PCM of the clip so far) or {file} (the whole clip).
 PLAYER_JS = """
 const root = element.querySelector('.player'), audio = root.querySelector('audio');
 const button = root.querySelector('button'), slider = root.querySelector('input'), label = root.querySelector('span');
 const icons = { Play: 'M4 2l10 6-10 6z', Pause: 'M3 2h4v12H3zM9 2h4v12H9z' };
 let next = null;  // address of a longer clip
-let length = 0;  // of the clip that is in, in seconds
+let length = 0;  // of the current clip, in seconds
 let growing = false;
 
 const clock = (seconds) => {
@@ -98,15 +98,22 @@ update();
 
 
 def player(label: str) -> gr.HTML:
-    """The component; nothing is seen of it before there is something to play."""
+    """The component. It is hidden while there is nothing to play."""
     return gr.HTML(None, html_template=PLAYER_HTML.replace("LABEL", label), js_on_load=PLAYER_JS)
 
 
 def growing(samples: Tensor, sample_rate: int) -> dict[str, Any] | None:
-    """The value for the beginning of a clip (S,) in -1..1; None where there is nothing yet.
+    """The player's value for the beginning of a clip.
 
-    The longer clip's text begins with the shorter one's (three samples are six bytes, eight characters), so that
+    The value of a longer clip starts with that of a shorter one (3 samples are 6 bytes, 8 characters of base64), so
     gradio sends only what was added.
+
+    Args:
+        samples: (S,) in -1..1.
+        sample_rate: in Hz.
+
+    Returns:
+        The value; None if the clip is empty.
     """
     whole = samples[: len(samples) // 3 * 3]
     pcm = (whole.clamp(-1, 1) * 32767).round().numpy().astype("<i2")
@@ -114,5 +121,5 @@ def growing(samples: Tensor, sample_rate: int) -> dict[str, Any] | None:
 
 
 def finished(path: str | Path) -> dict[str, Any]:
-    """The value for a sound file, which gradio serves."""
+    """The player's value for a sound file, which gradio serves."""
     return {"file": {"path": str(path), "meta": {"_type": "gradio.FileData"}}}

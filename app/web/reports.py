@@ -1,4 +1,4 @@
-"""The page's last tab: the reports that `training/compare.py` has written, as they are."""
+"""The page's last tab: reports written by `training/compare.py`."""
 
 import base64
 import html
@@ -12,19 +12,23 @@ from waveletgpt.app.web.markup import no_reports, note
 from waveletgpt.common.errors import InputError
 
 SHIPPED_REPORTS = SHIPPED.parent / "results"
-"""Beside this folder, in the source tree and where the package is installed."""
+"""The folder beside app/, in the source tree as in the installed package."""
 REPORT = "report.md"
 FIGURE = re.compile(r"^!\[([^\]]*)\]\(([^)/\\]+\.svg)\)\n*", re.MULTILINE)
 """A figure in a report."""
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?://)[^)]*\)")
-"""A link to a file, which leads nowhere from the page."""
+"""A link to a file, which the page does not serve."""
 
 
 def find_reports(directory: Path) -> dict[str, Path]:
-    """The reports in `directory` and below it, by the path of their folders within it; its README.md, if there is one,
-    comes first, as the overview.
+    """Find the reports in `directory` and below it.
 
-    Raises InputError if there is no such directory.
+    Returns:
+        Paths of the reports by name, which is the path of their folder. If there are reports, the directory's own
+        README.md comes first, as "overview".
+
+    Raises:
+        InputError: there is no such directory.
     """
     if not directory.is_dir():
         raise InputError(f"{directory} is no directory; --results must be one that holds reports of compare.py")
@@ -34,7 +38,7 @@ def find_reports(directory: Path) -> dict[str, Path]:
 
 
 def build_comparisons(directory: Path) -> None:
-    """Add what the tab holds to the page that is being built."""
+    """Add the contents of the tab to the page that is being built."""
     reports = find_reports(directory)
     if not reports:
         gr.HTML(no_reports(str(directory)))
@@ -53,7 +57,7 @@ def build_comparisons(directory: Path) -> None:
 
 
 def shown(report: Path) -> tuple[str, str]:
-    """A report's Markdown without figures and links to other files, and the figures as HTML."""
+    """A report's Markdown without figures and links to files, and its figures as HTML."""
     try:
         text = report.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -63,7 +67,7 @@ def shown(report: Path) -> tuple[str, str]:
 
 
 def figure(path: Path, about: str) -> str:
-    """An SVG file as an image within the page; nothing if it is not there."""
+    """An SVG file as an embedded image; empty if there is no such file."""
     try:
         image = base64.b64encode(path.read_bytes()).decode()
     except OSError:

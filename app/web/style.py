@@ -10,9 +10,9 @@ THEME = gr.themes.Default(
     font=["system-ui", "-apple-system", "Segoe UI", "sans-serif"],
     font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
 ).set(
-    body_text_color_subdued="*neutral_500",  # the theme's own grey is too pale to read with ease
+    body_text_color_subdued="*neutral_500",  # the theme's own grey is too pale to read easily
     block_info_text_color="*neutral_500",
-    button_primary_background_fill="*primary_600",  # white on the theme's own is too faint
+    button_primary_background_fill="*primary_600",  # white text on the theme's own color is too faint
     button_primary_background_fill_hover="*primary_700",
 )
 
@@ -22,11 +22,11 @@ CSS = """
 .about h1 { font-size: 1.5rem; font-weight: 650; letter-spacing: -.01em; margin: 0; }
 .about p { color: var(--body-text-color-subdued); margin: .15rem 0 .25rem; line-height: 1.45; max-width: 72rem; }
 .about a { color: var(--primary-600); padding: 0 !important; }
-.card, .figures, .note { margin: 0; font-size: .82rem; line-height: 1.4; color: var(--body-text-color-subdued); }
+.card, .metrics, .note { margin: 0; font-size: .82rem; line-height: 1.4; color: var(--body-text-color-subdued); }
 .card { min-height: 2.8em; }
 .card b { color: var(--body-text-color); font-weight: 600; }
 .note.wrong { color: var(--error-text-color, #b91c1c); overflow-wrap: anywhere; }
-.figures { min-height: 2.8em; font-variant-numeric: tabular-nums; }
+.metrics { min-height: 2.8em; font-variant-numeric: tabular-nums; }
 .sheet, .blank { border: 1px solid var(--border-color-primary); border-radius: var(--radius-md);
   background: var(--background-fill-primary); }
 .blank { aspect-ratio: 3 / 2; }

@@ -22,6 +22,14 @@ def test_lists_checkpoints_and_runs_by_name(tiny_checkpoints: Path, tmp_path: Pa
     assert [one.name for one in find_checkpoints(tmp_path / "run" / "best")] == ["best"]
 
 
+def test_finds_the_runs_of_a_comparison_and_of_several(tiny_checkpoints: Path, tmp_path: Path) -> None:
+    names = [f"runs/{variant}/lr-0.001-seed-0/best" for variant in ("haar", "none")]
+    for name in names:
+        shutil.copytree(tiny_checkpoints / "text-haar", tmp_path / "runs" / "compare" / name)
+    assert [one.name for one in find_checkpoints(tmp_path / "runs" / "compare")] == names
+    assert [one.name for one in find_checkpoints(tmp_path / "runs")] == [f"compare/{name}" for name in names]
+
+
 def test_a_damaged_checkpoint_is_left_out_with_a_warning(
     tiny_checkpoints: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -19,13 +19,15 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from symusic.core import ScoreTick
 
-from waveletgpt.app import engine, results, streaming
+from waveletgpt.app import results, streaming
 from waveletgpt.app.checkpoints import find_checkpoints
-from waveletgpt.app.modalities.registry import MODALITIES, load_modality
-from waveletgpt.app.web.handlers import Handlers, Press
+from waveletgpt.app.modalities.base import load_modality
+from waveletgpt.app.web.handlers import Generation, Handlers
 from waveletgpt.app.web.inputs import Inputs
 from waveletgpt.app.web.page import build_page, open_page
+from waveletgpt.app.web.tab import build_tab
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.generation import Step, generate
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 
@@ -46,8 +48,8 @@ PROMPT = {
 
 @pytest.fixture(scope="module", autouse=True)
 def ready() -> None:
-    """Nobody waits for the engine, unless a test is about that."""
-    engine.make_ready()
+    """Tests do not wait for the engine, except the one about it."""
+    streaming.make_ready()
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,15 @@ def client(page_url: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
     return Client(page_url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
 
 
+def tab_of(name: str, directory: Path) -> Handlers:
+    """The handlers of a tab with the checkpoints in a directory."""
+    with gr.Blocks():
+        return build_tab(load_modality(name), [one for one in find_checkpoints(directory) if one.info.modality == name])
+
+
 @pytest.fixture
 def text(tiny_checkpoints: Path) -> Handlers:
-    return Handlers(load_modality("text"), {one.name: one for one in find_checkpoints(tiny_checkpoints)[-2:]})
+    return tab_of("text", tiny_checkpoints)
 
 
 @pytest.fixture
@@ -159,9 +167,10 @@ def test_bad_input_is_one_line_on_the_page_and_at_the_endpoint(
     text: Handlers, client: Client, wrong: dict[str, Any], told: str
 ) -> None:
     inputs = {**PROMPT, **wrong}
-    ((message, *untouched),) = text.run(Press(), *inputs.values())
+    (changes,) = text.generate(Generation(), *inputs.values())
+    (message,) = changes.values()  # nothing else changes
+    assert list(changes) == [text.tab.status]
     assert told in unescape(message) and "wrong" in message and "\n" not in message
-    assert untouched == [gr.skip()] * 5
     with pytest.raises(AppError) as refused:
         client.predict(**inputs, api_name="/generate_text")
     assert told in str(refused.value) and "\n" not in str(refused.value)
@@ -174,11 +183,19 @@ def test_a_corrupt_file_is_named_as_the_person_knows_it(client: Client, tmp_path
         client.predict(handle_file(tmp_path / "junk.mid"), api_name=f"/generate_{name}")
 
 
-def test_a_file_that_was_not_uploaded_is_not_read(text: Handlers, client: Client) -> None:
-    secret = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
-    job = client.submit(secret, api_name="/generate_audio")
-    with pytest.raises(Exception, match=r"passwd|not uploaded"):
+def test_a_file_that_was_not_uploaded_is_not_read(
+    client: Client, sound_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str | Path] = []
+    monkeypatch.setattr(load_modality("audio"), "read_prompt", lambda source, _: read.append(source))
+    job = client.submit({"path": str(sound_file), "meta": {"_type": "gradio.FileData"}}, api_name="/generate_audio")
+    with pytest.raises(AppError):
         job.result(30)
+    assert not read
+    job = client.submit(handle_file(sound_file), api_name="/generate_audio")
+    with pytest.raises(AppError):  # read_prompt returns None here
+        job.result(30)
+    assert read  # an uploaded file is
 
 
 def test_a_vocabulary_that_does_not_match(tmp_path: Path, tiny_checkpoints: Path) -> None:
@@ -186,73 +203,112 @@ def test_a_vocabulary_that_does_not_match(tmp_path: Path, tiny_checkpoints: Path
     shutil.copytree(tiny_checkpoints / "text-haar", path)
     config = path / "config.json"
     config.write_text(config.read_text().replace('"alphabet": "\\n ', '"alphabet": "\\n'))
-    handlers = Handlers(load_modality("text"), {one.name: one for one in find_checkpoints(tmp_path)})
+    handlers = tab_of("text", tmp_path)
     inputs = {**PROMPT, "baseline": None, "wavelet": "text"}
-    ((message, *_),) = handlers.run(Press(), *inputs.values())
-    assert "they must be equal" in message
+    (changes,) = handlers.generate(Generation(), *inputs.values())
+    assert "they must be equal" in changes[handlers.tab.status]
 
 
 def test_one_column_alone(text: Handlers) -> None:
-    press = Press()
-    *_, last = text.run(press, *{**PROMPT, "wavelet": None}.values())
-    assert "60 characters" in last[3] and last[4:] == ["", ""]
-    assert "agree" not in unescape(last[1]).partition(">")[2]
-    assert list(text.judge(press)) == []  # there is nobody to ask
+    generation, (baseline, wavelet) = Generation(), text.tab.columns
+    *_, last = text.generate(generation, *{**PROMPT, "wavelet": None}.values())
+    assert "60 characters" in last[baseline.metrics]
+    assert last[wavelet.view] == last[wavelet.metrics] == ""
+    assert "agree" not in unescape(last[text.tab.agreement]).partition(">")[2]
+    assert list(text.score(generation)) == [{baseline.metrics: gr.skip(), wavelet.metrics: gr.skip()}]
 
 
 def test_stopping_ends_with_what_there_is(
     tiny_checkpoints: Path, slowly: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "EVERY", 0.02)
-    handlers = Handlers(load_modality("music"), {one.name: one for one in find_checkpoints(tiny_checkpoints)})
+    handlers = tab_of("music", tiny_checkpoints)
     inputs = {**PROMPT, "prompt": None, "baseline": "music-baseline", "wavelet": "music-haar", "length": 2000}
-    press, _ = handlers.begin(None)
-    running = handlers.run(press, *inputs.values())
-    assert "of 2,000 events" in next(running)[3]
+    generation, status = handlers.begin()[handlers.tab.generation], handlers.tab.status
+    column = handlers.tab.columns[0]
+    running = handlers.generate(generation, *inputs.values())
+    assert "of 2,000 events" in next(running)[column.metrics]
     next(running)
-    assert "Stopping" in handlers.stop(press)
+    assert "Stopping" in handlers.stop(generation)[status]
     *_, last = running
-    assert "Stopped" in last[0] and len(last) == 2 + 2 * 5
-    assert "of 2,000 events" in last[3] and ">0 of" not in last[3]
-    assert handlers.stop(press) == gr.skip()
+    assert "Stopped" in last[status]
+    assert all(last[button]["interactive"] for column in handlers.tab.columns for button in column.downloads.values())
+    assert "of 2,000 events" in last[column.metrics] and ">0 of" not in last[column.metrics]
+    assert handlers.stop(generation) == gr.skip()
 
 
-def test_generating_anew_ends_what_was_begun_before(text: Handlers) -> None:
-    press, _ = text.begin(None)
-    running = text.run(press, *PROMPT.values())
+def test_no_text_cursor_blinks_after_the_end(text: Handlers, slowly: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "EVERY", 0.02)
+    column, writing = text.tab.columns[0], generate
+
+    def failing(*arguments: Any, **settings: Any) -> Iterator[Step]:
+        yield from itertools.islice(writing(*arguments, **settings), 20)
+        time.sleep(0.1)
+        raise MemoryError
+
+    generation = Generation()
+    running = text.generate(generation, *{**PROMPT, "length": 2000}.values())
+    assert 'class="cursor"' in next(running)[column.view]
     next(running)
-    again, _ = text.begin(press)
-    assert again is not press and list(running) == [] and list(text.judge(press)) == []
+    generation.stopping = True
+    *_, stopped = running
+    assert "characters" in stopped[column.metrics] and 'class="cursor"' not in stopped[column.view]
+    monkeypatch.setattr(streaming, "generate", failing)
+    running = text.generate(Generation(), *PROMPT.values())
+    shown: list[dict[Any, Any]] = []
+    with pytest.raises(MemoryError):
+        for changes in running:
+            shown.append(changes)
+    assert "20 of 60" in shown[-1][column.metrics] and 'class="cursor"' not in shown[-1][column.view]
+
+
+def test_done_counts_the_time_until_a_result_can_be_played(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = tab_of("music", tiny_checkpoints)
+    write = handlers.modality.write
+
+    def slow(*arguments: Any) -> None:
+        time.sleep(0.5)
+        write(*arguments)
+
+    monkeypatch.setattr(handlers.modality, "write", slow)
+    inputs = {**PROMPT, "prompt": None, "baseline": "music-baseline", "wavelet": None, "length": 50}
+    *_, last = handlers.generate(Generation(), *inputs.values())
+    assert last[handlers.tab.columns[0].player]["file"]
+    seconds = re.search(r"Done in (\d+\.\d) s", last[handlers.tab.status])
+    assert seconds and float(seconds[1]) >= 1.0  # a .mid and a .wav
 
 
 def test_the_page_tells_where_the_two_part_and_what_each_thinks_of_the_other(text: Handlers) -> None:
-    press = Press()
-    *_, last = text.run(press, *{**PROMPT, "seed": 5}.values())
-    told, lines = unescape(last[1]), [unescape(last[3]), unescape(last[5])]
-    first, second = (one.completion.new for one in press.made if one)
+    generation, lines = Generation(), [column.metrics for column in text.tab.columns]
+    *_, last = text.generate(generation, *{**PROMPT, "seed": 5}.values())
+    told = unescape(last[text.tab.agreement])
+    first, second = (one.completion.new for one in generation.results if one)
     same = next(i for i in range(60) if first[i] != second[i])
     expected = "The two choose differently from the first character on." if same == 0 else f"the first {same} character"
     assert expected in told
-    assert all(re.search(r"\d\.\d\d bits per character \(by the other model: …\)", line) for line in lines)
-    ((*judged,),) = text.judge(press)
-    one, other = (one for one in press.made if one)
-    for line, of, by in ((judged[0], one, other), (judged[1], other, one)):
+    for line in lines:
+        assert re.search(r"\d\.\d\d bits per character \(by the other model: …\)", unescape(last[line]))
+    *_, scored = text.score(generation)
+    one, other = (one for one in generation.results if one)
+    for line, of, by in ((lines[0], one, other), (lines[1], other, one)):
         with torch.inference_mode():
             ids = torch.cat([of.task.prompt, of.completion.new])[None]
             log_probs = by.loaded.model(ids).log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
         bits = -float(log_probs[len(of.task.prompt) - 1 :].mean()) / math.log(2)
-        assert f"(by the other model: {bits:.2f})" in unescape(line)
+        assert f"(by the other model: {bits:.2f})" in unescape(scored[line])
 
 
 def test_two_of_the_same_agree_in_everything(tiny_checkpoints: Path) -> None:
-    listed = {one.name: one for one in find_checkpoints(tiny_checkpoints)}
-    handlers = Handlers(load_modality("audio"), listed)
+    with gr.Blocks():
+        handlers = build_tab(load_modality("audio"), find_checkpoints(tiny_checkpoints))
     inputs = {**PROMPT, "prompt": None, "baseline": "audio-haar", "wavelet": "audio-haar", "length": 0.1, "keep": 1}
-    press = Press()
-    *_, last = handlers.run(press, *inputs.values())
-    assert "The two wrote the same 400 samples (0.1000 s)." in unescape(last[1])
-    (lines,) = handlers.judge(press)
-    for line in lines:  # a model thinks of what its twin wrote as the twin does
+    generation = Generation()
+    *_, last = handlers.generate(generation, *inputs.values())
+    assert "The two wrote the same 400 samples (0.1000 s)." in unescape(last[handlers.tab.agreement])
+    *_, lines = handlers.score(generation)
+    for line in lines.values():  # a model's loss on what its twin wrote is the twin's
         own, by_other = re.findall(r"(\d\.\d\d) bits per sample \(by the other model: (\d\.\d\d)\)", line)[0]
         assert float(own) == pytest.approx(float(by_other), abs=0.02)
 
@@ -262,13 +318,14 @@ def test_models_of_different_vocabularies_are_not_compared(
 ) -> None:
     shutil.copytree(tiny_checkpoints / "text-baseline", tmp_path / "a")
     save_tiny(tmp_path / "b", "text", CharacterTokenizer("abc"), "haar")
-    handlers = Handlers(load_modality("text"), {one.name: one for one in find_checkpoints(tmp_path)})
-    press = Press()
-    *_, last = handlers.run(press, *{**PROMPT, "baseline": "a", "wavelet": "b"}.values())
-    assert "different vocabularies" in last[1] and "by the other" not in last[3]
-    assert list(handlers.judge(press)) == []
-    *_, (first, second) = handlers.answer(**{**PROMPT, "baseline": "a", "wavelet": "b"})
-    for facts in (first, second):
+    handlers, generation = tab_of("text", tmp_path), Generation()
+    inputs = {**PROMPT, "baseline": "a", "wavelet": "b"}.values()
+    *_, last = handlers.generate(generation, *inputs)
+    assert "different vocabularies" in last[handlers.tab.agreement]
+    assert "by the other" not in last[handlers.tab.columns[0].metrics]
+    assert [value for changes in handlers.score(generation) for value in changes.values()] == [gr.skip()] * 2
+    *_, answer = handlers.answer(*inputs)
+    for facts in answer.values():
         assert facts["first_divergence"] is None and facts["bits_per_token_by_other"] is None
 
 
@@ -276,11 +333,11 @@ def test_sound_can_be_heard_while_it_grows(
     tiny_checkpoints: Path, slowly: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(results, "EVERY", 0.02)
-    modality = load_modality("audio")
-    monkeypatch.setattr(modality, "refresh", 0.05)
-    handlers = Handlers(modality, {one.name: one for one in find_checkpoints(tiny_checkpoints)})
+    handlers = tab_of("audio", tiny_checkpoints)
+    monkeypatch.setattr(handlers.modality, "refresh", 0.05)
     inputs = {**PROMPT, "prompt": None, "baseline": "audio-baseline", "wavelet": None, "length": 0.5, "keep": 1}
-    values = [shown[4] for shown in handlers.run(Press(), *inputs.values())]
+    player = handlers.tab.columns[0].player
+    values = [shown[player] for shown in handlers.generate(Generation(), *inputs.values()) if player in shown]
     assert values[0] is None  # what was heard before is gone
     clips = [value["pcm"] for value in values if value and "pcm" in value]
     assert len(clips) > 2 and values[-1]["file"]["path"].endswith("audio-baseline-seed0.wav")
@@ -296,18 +353,19 @@ def test_the_engine_is_made_ready_once_and_waited_for(text: Handlers, monkeypatc
         time.sleep(0.2)
         ready.append(1)
 
-    monkeypatch.setattr(engine, "warm_up", slowly)
-    engine._warm_up.cache_clear()
-    running = text.run(Press(), *PROMPT.values())
-    assert "Preparing the engine" in next(running)[0] and begun == []
-    threads = [threading.Thread(target=engine.make_ready) for _ in range(3)]
+    monkeypatch.setattr(streaming, "warm_up", slowly)
+    streaming._warm_up.cache_clear()
+    running = text.generate(Generation(), *PROMPT.values())
+    assert "Preparing the engine" in next(running)[text.tab.status] and begun == []
+    threads = [threading.Thread(target=streaming.make_ready) for _ in range(3)]
     for thread in threads:
         thread.start()
-    engine.make_ready()
+    streaming.make_ready()
     assert ready == [1]
     for thread in threads:
         thread.join()
-    assert "Done" in [shown[0] for shown in running][-1] and begun == [1]
+    *_, last = running
+    assert "Done" in last[text.tab.status] and begun == [1]
 
 
 def test_what_nobody_expected_is_said_on_the_page_and_raised(text: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,11 +374,11 @@ def test_what_nobody_expected_is_said_on_the_page_and_raised(text: Handlers, mon
         yield
 
     monkeypatch.setattr(streaming, "generate", fail)
-    press, shown = Press(), []
+    generation, shown = Generation(), []
     with pytest.raises(MemoryError):
-        for values in text.run(press, *PROMPT.values()):
-            shown.append(values[0])
-    assert "went wrong" in shown[-1] and press.ended
+        for changes in text.generate(generation, *PROMPT.values()):
+            shown.append(changes[text.tab.status])
+    assert "went wrong" in shown[-1] and generation.ended
 
 
 def test_settings_that_rule_nothing_out_are_not_passed_on() -> None:

@@ -110,7 +110,7 @@ def test_text_is_written_in_both_columns(page: Page) -> None:
         column = panel.locator(f"#text-{side}")
         text = column.locator(".sheet").inner_text()
         assert text.startswith(prompt) and len(text) > len(prompt) + 80
-        expect(column.locator(".figures")).to_have_text(
+        expect(column.locator(".metrics")).to_have_text(
             re.compile(
                 r"100 characters · \d\.\d\d bits per character \(by the other model: \d\.\d\d\) · [\d,]+ tokens/s"
             )
@@ -145,7 +145,7 @@ def test_audio_goes_on_from_a_file(page: Page, sound_file: Path, tmp_path: Path)
         column = panel.locator(f"#audio-{side}")
         image = column.get_by_role("img", name="Waveform and spectrogram of 1.30 seconds of sound")
         expect(image).to_be_visible()
-        expect(column.locator(".figures")).to_contain_text("1,200 samples")
+        expect(column.locator(".metrics")).to_contain_text("1,200 samples")
         expect(column.locator(".player span")).to_have_text("0:00.0 / 0:01.3")
         expect(column.locator("audio")).to_have_js_property("duration", 1.3)
         samples, rate = soundfile.read(downloaded(page, column, "wav", tmp_path))
@@ -188,8 +188,8 @@ def test_sound_can_be_played_while_it_grows_and_is_not_interrupted(page: Page, s
     assert time.monotonic() - begun < 10  # 2 on a machine that does nothing else
     expect(column.locator(".player span")).to_contain_text("so far")
     expect(column.get_by_role("button", name="Pause")).to_be_visible()
-    longer = column.locator(".figures").inner_text()
-    expect(column.locator(".figures")).not_to_have_text(longer)  # it grows meanwhile
+    longer = column.locator(".metrics").inner_text()
+    expect(column.locator(".metrics")).not_to_have_text(longer)  # it grows meanwhile
     expect(play).to_be_visible()  # it is over
     events = audio.evaluate("audio => audio.seen")
     seen = events[: [event for event, *_ in events].index("pause") + 1]
@@ -210,14 +210,14 @@ def test_stop_leaves_something_to_play(page: Page, slowly: None, tmp_path: Path)
     panel.locator("input[type=number]").first.fill("5")
     panel.get_by_role("button", name="Generate").click()
     column = panel.locator("#audio-wavelet")
-    expect(column.locator(".figures")).to_contain_text("of 20,000 samples")
-    expect(column.locator(".figures")).to_contain_text("tokens/s")
+    expect(column.locator(".metrics")).to_contain_text("of 20,000 samples")
+    expect(column.locator(".metrics")).to_contain_text("tokens/s")
     panel.get_by_role("button", name="Stop").click()
     expect(panel.get_by_text("Stopped.")).to_be_visible()
     seconds = soundfile.info(downloaded(page, column, "wav", tmp_path)).duration
     assert 0 < seconds < 5
     generate(panel, "0.1")  # the line is free again
-    expect(column.locator(".figures")).to_contain_text("400 samples")
+    expect(column.locator(".metrics")).to_contain_text("400 samples")
 
 
 def test_music_goes_on_from_a_midi_file(page: Page, midi_file: Path, tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_music_goes_on_from_a_midi_file(page: Page, midi_file: Path, tmp_path: P
     for side in SIDES:
         column = panel.locator(f"#music-{side}")
         expect(column.get_by_role("img", name=re.compile(r"Piano roll of \d+ notes"))).to_be_visible()
-        expect(column.locator(".figures")).to_have_text(re.compile(r"50 events · \d\.\d\d nats per event .*"))
+        expect(column.locator(".metrics")).to_have_text(re.compile(r"50 events · \d\.\d\d nats per event .*"))
         expect(column.get_by_role("button", name="Play")).to_be_visible()
         expect(column.locator(".player span")).to_have_text(re.compile(r"0:00\.0 / [01]:\d\d\.\d"))
         notes = ScoreTick(downloaded(page, column, "mid", tmp_path)).tracks[0].notes

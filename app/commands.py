@@ -1,0 +1,64 @@
+"""The options of `waveletgpt app` and `waveletgpt generate`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from waveletgpt.common.modalities import MODALITIES
+
+KINDS = "|".join(MODALITIES)
+UNITS = ", ".join(f"{modality.unit} of {name}" for name, modality in MODALITIES.items())
+AS_PAGE = "(default: as on the page)"
+
+
+@dataclass(frozen=True)
+class App:
+    """Open the page that generates text, audio and music with two checkpoints side by side."""
+
+    port: int = 7860
+    """Port to serve it on."""
+    host: str = "127.0.0.1"
+    """Address to serve it on; 0.0.0.0 opens it to the network."""
+    checkpoints: Path | None = None
+    """Directory of checkpoints, of training runs or of comparisons (default: the checkpoints that ship with
+    waveletgpt)."""
+    results: Path | None = None
+    """Directory of reports of compare.py to show (default: the reports that ship with waveletgpt)."""
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Generate with one checkpoint: text to the screen or a file, audio to a .wav, music to a .mid or a .wav."""
+
+    kind: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=KINDS)]
+    """What to generate."""
+    checkpoint: Path
+    """Directory of the checkpoint."""
+    prompt: str | None = None
+    """Text to continue."""
+    prompt_file: Path | None = None
+    """File to continue: UTF-8 text; WAV, FLAC, OGG or MP3; MIDI. Without a prompt, a new piece begins."""
+    keep: Annotated[float | None, tyro.conf.arg(help_behavior_hint=AS_PAGE)] = None
+    """How much of the prompt's end the result begins with, in the unit of --length."""
+    length: Annotated[
+        float | None, tyro.conf.arg(help=f"How much to generate: {UNITS}.", help_behavior_hint=AS_PAGE)
+    ] = None
+    temperature: Annotated[float | None, tyro.conf.arg(help_behavior_hint=AS_PAGE)] = None
+    """Below 1 safer, above 1 wilder; 0 always takes the likeliest token."""
+    top_k: int | None = None
+    """Choose from this many of the likeliest tokens."""
+    top_p: float | None = None
+    """Choose from the fewest likeliest tokens whose probabilities sum to this."""
+    min_p: float | None = None
+    """Choose from tokens at least this many times as probable as the likeliest."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that are there already become less likely; 1 changes nothing."""
+    seed: int = 0
+    """The same seed gives the same result."""
+    samples: int = 1
+    """How many to generate; --out story.txt becomes story-1.txt, story-2.txt, ..."""
+    out: Path | None = None
+    """File to write; an existing file is replaced. Without it, text is printed as it is written, and audio and music
+    go to a file named after the checkpoint and the seed."""
