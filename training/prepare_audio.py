@@ -17,7 +17,7 @@ from waveletgpt.tokenizers.piano.soundfont import render
 from waveletgpt.training.data import DatasetInfo, check_replaceable
 from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
 from waveletgpt.training.preparing.composing import compose
-from waveletgpt.training.preparing.encoding import blaming, encode_files, write_whole_pieces
+from waveletgpt.training.preparing.encoding import encode_files, mention_skipped, write_whole_pieces
 from waveletgpt.training.preparing.source import opened_source
 from waveletgpt.training.preparing.splits import split_by_size
 from waveletgpt.training.preparing.work import work_folder
@@ -32,18 +32,19 @@ class Config(PrepareConfig):
 
     source: str
     """A folder or archive of recordings (WAV, FLAC, OGG, MP3, AIFF), a URL of one, or `builtin`: piano pieces that
-    this project composes and renders, to try things with no data at hand."""
+    this project composes and renders, to try things without data."""
     sample_rate: int = 16_000
-    """Samples a second; recordings at other rates are resampled."""
+    """Samples per second; recordings at other rates are resampled."""
     keep_together: tuple[str, ...] = ()
-    """Files that are excerpts of one recording, so that they stay on one side of the split: names without their
-    suffix, joined by commas, one argument a recording."""
+    """Files that are excerpts of one recording and must go to the same split: names without suffix, joined by
+    commas, one argument per recording."""
 
 
 def prepare(config: Config) -> DatasetInfo:
-    """Write the prepared data; InputError, with nothing written, if the source cannot be used.
+    """Write the prepared data, and return what is in dataset.json. Files that cannot be read are listed there.
 
-    Files that cannot be read are left out and named in what is returned.
+    Raises:
+        InputError: the source cannot be used. Nothing is written.
     """
     tokenizer = MuLawTokenizer(config.sample_rate)
     check_rates(config.sample_rate)
@@ -61,19 +62,19 @@ def prepare(config: Config) -> DatasetInfo:
         config.processes() as workers,
         opened_source(config.source, SUFFIXES, write_examples, work) as files,
     ):
-        called = short_names([file.name for file in files])
-        split_by_size(dict.fromkeys(called.values(), 1.0), groups)  # refuses what no reading can mend
+        short = short_names([file.name for file in files])
+        split_by_size(dict.fromkeys(short.values(), 1.0), groups)  # to fail before reading if there are too few
         encode = partial(encode_recording, sample_rate=config.sample_rate, scratch=work.scratch)
         pieces, skipped = encode_files(files, encode, info, work, workers)
-        lengths = {called[piece.name]: piece.tokens for piece in pieces}
-        with blaming(skipped):
+        lengths = {short[piece.name]: piece.tokens for piece in pieces}
+        with mention_skipped(skipped):
             splits = split_by_size(lengths, [frozenset(group & lengths.keys()) for group in groups])
-        split_of = {piece.name: splits[called[piece.name]] for piece in pieces}
+        split_of = {piece.name: splits[short[piece.name]] for piece in pieces}
         return write_whole_pieces(config.out, info, pieces, split_of, skipped=skipped)
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """What --keep-together calls each file: its name without folder and suffix, unless another shares that."""
+    """The name of each file in --keep-together: without folder and suffix, unless two files share that name."""
     shared = Counter(PurePosixPath(name).stem for name in names)
     return {name: stem if shared[stem := PurePosixPath(name).stem] == 1 else name for name in names}
 
@@ -90,13 +91,13 @@ def write_examples(folder: Path) -> None:
 
 
 def summary(config: Config, info: DatasetInfo) -> str:
-    """How many seconds each split has."""
+    """The seconds in each split."""
     seconds = {split: facts["tokens"] / config.sample_rate for split, facts in info.splits.items()}
     return ", ".join(f"{length:,.1f} s {split}" for split, length in seconds.items())
 
 
 def main() -> None:
-    """Read the command line and prepare."""
+    """Run the command."""
     prepare_command(Config, prepare, summary, __doc__ or "")
 
 

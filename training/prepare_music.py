@@ -1,4 +1,4 @@
-"""Prepare piano music: MIDI files to event tokens, split as a csv beside them says, or 88/6/6 by size."""
+"""Prepare piano music: MIDI files to event tokens, split by a csv among them, or 88/6/6 by size."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
 from waveletgpt.training.data import DatasetInfo, check_replaceable
 from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
 from waveletgpt.training.preparing.composing import compose
-from waveletgpt.training.preparing.encoding import blaming, encode_files, write_whole_pieces
+from waveletgpt.training.preparing.encoding import encode_files, mention_skipped, write_whole_pieces
 from waveletgpt.training.preparing.source import SourceFile, opened_source
 from waveletgpt.training.preparing.splits import split_by_size
 from waveletgpt.training.preparing.work import work_folder
@@ -23,7 +23,7 @@ from waveletgpt.training.preparing.work import work_folder
 SUFFIXES, TABLE = (".mid", ".midi"), ".csv"
 BUILTIN_PIECES, BUILTIN_SECONDS = 40, 40.0
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
-"""Splits as MAESTRO's csv calls them, and as they are called here."""
+"""Names of the splits in MAESTRO's csv, and here."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,17 @@ class Config(PrepareConfig):
 
     source: str
     """A folder or archive of MIDI files (MAESTRO's zip as it is), a URL of one, or `builtin`: piano pieces that
-    this project composes, to try things with no data at hand. A csv among the files with the columns
+    this project composes, to try things without data. A csv among the files with the columns
     midi_filename and split (train, validation, test), as MAESTRO has, decides the split."""
 
 
 def prepare(config: Config) -> DatasetInfo:
-    """Write the prepared data, PAD before every piece; InputError, with nothing written, if the source cannot be used.
+    """Write the prepared data, and return what is in dataset.json. Files that cannot be read are listed there.
 
-    Files that cannot be read are left out and named in what is returned.
+    Every piece begins with PAD.
+
+    Raises:
+        InputError: the source cannot be used. Nothing is written.
     """
     check_replaceable(config.out)
     tokenizer = MidiTokenizer()
@@ -62,13 +65,13 @@ def prepare(config: Config) -> DatasetInfo:
         pieces, skipped = encode_files(files, encode_performance, info, work, workers)
         if not split_of:
             sizes = {file.name: file.size for file in files if file.name not in skipped}
-            with blaming(skipped):
+            with mention_skipped(skipped):
                 split_of = split_by_size(sizes)
         return write_whole_pieces(config.out, info, pieces, split_of, skipped=skipped)
 
 
 def split_by_csv(files: Sequence[SourceFile]) -> dict[str, str]:
-    """Which split each file is in by the csv among `files`, by name; empty if there is none."""
+    """The split of each file by name, from the csv among `files`; empty if there is none."""
     names = {file.name for file in files}
     for table in sorted(files, key=lambda file: PurePosixPath(file.name)):
         if not table.name.lower().endswith(TABLE):
@@ -93,7 +96,7 @@ def split_by_csv(files: Sequence[SourceFile]) -> dict[str, str]:
 
 
 def encode_performance(path: Path) -> Iterator[Tensor]:
-    """The events of a MIDI file, after the PAD that stands before every piece."""
+    """The events of a MIDI file, with PAD before them."""
     tokenizer = _tokenizer()
     yield tokenizer.start
     yield tokenizer.encode(path)
@@ -111,12 +114,12 @@ def write_examples(folder: Path) -> None:
 
 
 def summary(_: Config, info: DatasetInfo) -> str:
-    """How many pieces and events each split has."""
+    """The pieces and events in each split."""
     return "; ".join(f"{f['pieces']:,} pieces, {f['tokens']:,} events {split}" for split, f in info.splits.items())
 
 
 def main() -> None:
-    """Read the command line and prepare."""
+    """Run the command."""
     prepare_command(Config, prepare, summary, __doc__ or "")
 
 

@@ -1,4 +1,4 @@
-"""What preparing text, audio and music have in common: settings, provenance, and the command line."""
+"""What `prepare_text`, `prepare_audio` and `prepare_music` share: settings, provenance and the command line."""
 
 import re
 import sys
@@ -15,7 +15,7 @@ from waveletgpt.training.preparing.source import BUILTIN
 from waveletgpt.training.preparing.work import unfinished
 from waveletgpt.training.preparing.workers import Workers
 
-SHOWN = 5  # files that were skipped, named on the command line
+SHOWN = 5  # skipped files that the command line lists
 
 
 @dataclass(frozen=True)
@@ -25,27 +25,27 @@ class PrepareConfig:
     source: str
     """A file, a folder, an archive, a URL of one, or `builtin`."""
     out: Path
-    """Directory to write. What an interrupted run has done waits beside it, in OUT.unfinished, for the same command."""
+    """Directory to write. An interrupted run leaves OUT.unfinished beside it; the same command continues it."""
     name: str = ""
-    """What model cards call the data; the source's file name unless given."""
+    """Name of the data in model cards; by default the source's file name."""
     licence: str = "not stated"
-    """Terms of the data, kept with what is trained on it."""
+    """Licence of the data. It is stored with the data and with every model trained on them."""
     workers: int | None = None
-    """Processes that encode; as many as there are cores unless given. With 0 the command does it all itself."""
+    """Processes that encode; by default one per core. With 0 the command encodes in its own process."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
             raise InputError(f"--workers is {self.workers}; it must be 0 or more")
 
     def processes(self) -> Workers:
-        """The processes that encode."""
+        """The worker processes that encode."""
         return Workers(available_cores() if self.workers is None else self.workers)
 
     def provenance(self, builtin: str, builtin_licence: str) -> dict[str, Any]:
-        """`DatasetInfo`'s source, licence and origin; the arguments are those of what the project makes itself."""
+        """`DatasetInfo`'s source, licence and origin. The arguments are source and licence of the builtin examples."""
         if self.source == BUILTIN:
             return {"source": builtin, "licence": builtin_licence, "origin": BUILTIN}
-        origin = re.sub("//[^/@]*@", "//", self.source)  # a password is nobody's business
+        origin = re.sub("//[^/@]*@", "//", self.source)  # passwords are not stored
         return {"source": self.name or Path(self.source).name, "licence": self.licence, "origin": origin}
 
 
@@ -55,13 +55,16 @@ C = TypeVar("C", bound=PrepareConfig)
 def prepare_command(
     kind: type[C], prepare: Callable[[C], DatasetInfo], summary: Callable[[C, DatasetInfo], str], description: str
 ) -> None:
-    """Read the command line, prepare, and say what came of it: on standard error, which files were skipped."""
+    """Read the command line, prepare the data and print a summary. Skipped files are listed on standard error."""
     config = parse(kind, description=description)
     try:
         info = prepare(config)
     except KeyboardInterrupt:
         if unfinished(config.out).exists():
-            print(f"{unfinished(config.out)} keeps what is done; the same command goes on from there", file=sys.stderr)
+            print(
+                f"{unfinished(config.out)} keeps the finished part; run the same command again to continue",
+                file=sys.stderr,
+            )
         raise
     print(f"{config.out}: {summary(config, info)}")
     if info.skipped:

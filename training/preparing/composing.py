@@ -1,4 +1,4 @@
-"""Small tonal piano pieces, composed from a seed: music to train on where no other is at hand."""
+"""Small tonal piano pieces, composed from a seed: music to train on when there is no other."""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +8,11 @@ from symusic.core import ControlChangeTick, NoteTick, ScoreTick, TempoTick, Trac
 
 from waveletgpt.common.errors import InputError
 
-TICKS_PER_SECOND = 1000  # 500 a beat at a constant 120 beats a minute; the music's own tempo is in the onsets
+TICKS_PER_SECOND = 1000  # 500 a beat at a constant 120 bpm; the tempo of the music is in the onsets
 MAJOR, MINOR = (0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 11)  # the minor is harmonic, so that V is major
 SCALES = (MAJOR, MAJOR, MINOR)
 
-# Roots as scale degrees (0 is I), and those that may follow: tonic, predominant, dominant, tonic.
+# Roots as scale degrees (0 is I), and which may follow each: tonic, predominant, dominant, tonic.
 FOLLOWING = {0: (3, 5, 1, 4, 2), 1: (4,), 2: (5, 3), 3: (4, 4, 1, 0), 4: (0, 0, 5), 5: (3, 1, 4)}
 TONIC, DOMINANT = 0, 4
 TO_CHORD = (0, -1, 0, -1, 0, -1, 1)  # from each step above a root to the nearest note of its triad
@@ -40,19 +40,23 @@ Melody = list[list[tuple[float, int]]]  # per bar: (beat, scale steps above the 
 
 
 def compose(seed: int, seconds: float) -> ScoreTick:
-    """Return a piece of about `seconds` (to the bar, at least two bars), the same for the same seed.
+    """Compose a piece of whole bars, at least two. The same seed gives the same piece.
 
-    It has a key, a metre of 3 or 4, a tempo, and themes of four bars in the order A A B A, the As ending
-    on a half and a full cadence in turn. The melody moves mostly by step and stands on notes of the chord
-    at the strong beats. The left hand changes its pattern with every round. Dynamics rise and fall with the
-    phrase, the timing breathes by a few milliseconds, and the pedal changes with the harmony.
+    It has a key, a metre of 3 or 4, a tempo, and themes of four bars in the order A A B A. The first A of a pair ends
+    on a half cadence, the second on a full one. The melody moves mostly by step and has notes of the chord on strong
+    beats. The left hand changes its pattern every 16 bars. Dynamics rise and fall with the phrase, onsets vary by a few
+    milliseconds, and the pedal changes with the harmony.
+
+    Args:
+        seed: decides everything but the length.
+        seconds: approximate length.
 
     Raises:
         InputError: `seconds` is not positive and finite.
     """
     if not 0 < seconds < math.inf:
         raise InputError(f"a piece cannot last {seconds} seconds; give a positive number")
-    random = Random(seed)  # noqa: S311 - music, not secrets
+    random = Random(seed)  # noqa: S311, not for security
     scale, tonic, beats = random.choice(SCALES), random.randrange(-5, 7), random.choice((3, 4, 4))
     beat = 60 / random.uniform(72, 132)
     n_bars = max(2, round(seconds / (beat * beats)))
@@ -120,7 +124,7 @@ def _progression(random: Random, start: int) -> list[int]:
 
 
 def _melody(random: Random, chords: Sequence[int], beats: int, start: int = 4) -> Melody:
-    """One tune over one chord a bar; whole beats 0 and 2 stand on the chord."""
+    """A tune over one chord per bar; its notes on beats 0 and 2 belong to the chord."""
     step, tune = start, []
     for root in chords:
         bar = []

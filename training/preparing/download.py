@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped."""
+"""Downloads that continue where they stopped."""
 
 import http.client
 import json
@@ -19,16 +19,22 @@ BLOCK = 1 << 20  # bytes read at a time
 
 
 def download(url: str, folder: Path) -> Path:
-    """The file at `url`, downloaded into `folder`, which holds nothing but what this function left there.
+    """Download the file at `url` into `folder`, and return its path. A complete file is not downloaded again.
 
-    A part of the file that is there already is completed if the server can send the rest of the same version (by
-    RFC 9110's Range and If-Range); otherwise it is downloaded anew. What is there whole is taken as it is.
-    Raises InputError if the download fails, leaving what has come so far.
+    A partial file is continued if the server can send the rest of the same version (Range and If-Range of RFC 9110).
+    Otherwise the download starts again.
+
+    Args:
+        url: http(s).
+        folder: only for this function's files; may not exist yet.
+
+    Raises:
+        InputError: the download failed. The part that arrived is kept.
     """
     note, part = folder / "download.json", folder / "part"
     try:
         target = folder / "file" / (Path(unquote(urlparse(url).path)).name or "download")
-        known = _noted(note)
+        known = _read_note(note)
         if known.get("url") != url:
             shutil.rmtree(folder, ignore_errors=True)
             target.parent.mkdir(parents=True)
@@ -41,20 +47,20 @@ def download(url: str, folder: Path) -> Path:
             headers = {"Range": f"bytes={have}-", "If-Range": known["version"]} if have else {}
             request = urllib.request.Request(url, headers=headers)  # noqa: S310, http(s) only
             with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-                have, total = _what_comes(response.headers)
+                have, total = _sent_range(response.headers)
                 version = _version(response.headers)
                 write_text(note, json.dumps({"url": url, "version": version, "total": total}))
                 _receive(response, part, have, total)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise InputError(f"{url} cannot be downloaded: {error}") from None
     if total is not None and part.stat().st_size != total:
-        raise InputError(f"{url} broke off after {part.stat().st_size} of {total} bytes; run the same command again")
+        raise InputError(f"{url} ended after {part.stat().st_size} of {total} bytes; run the same command again")
     part.replace(target)
     return target
 
 
-def _noted(note: Path) -> dict[str, Any]:
-    """What was known of the download when it began; empty if there was none."""
+def _read_note(note: Path) -> dict[str, Any]:
+    """What was noted when the download began; empty if there was none."""
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -62,8 +68,8 @@ def _noted(note: Path) -> dict[str, Any]:
     return known if isinstance(known, dict) else {}
 
 
-def _what_comes(headers: Message) -> tuple[int, int | None]:
-    """From which byte on the server sends the file, and how long the whole is, if it says so."""
+def _sent_range(headers: Message) -> tuple[int, int | None]:
+    """The first byte that the server sends, and the length of the whole file, if known."""
     if content_range := headers.get("Content-Range"):  # "bytes 13-999/1000", the last may be *
         sent, _, total = content_range.removeprefix("bytes ").partition("/")
         return int(sent.partition("-")[0]), int(total) if total.isdecimal() else None
@@ -72,19 +78,19 @@ def _what_comes(headers: Message) -> tuple[int, int | None]:
 
 
 def _version(headers: Message) -> str | None:
-    """What the server can tell this version of the file from others by: a strong ETag, or its date."""
+    """What identifies this version of the file on the server: a strong ETag, or its date."""
     tag = headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 
 
 def _receive(response: http.client.HTTPResponse, part: Path, have: int, total: int | None) -> None:
-    """Write what comes to `part`, from byte `have` on."""
+    """Write the response to `part`, from byte `have` on."""
     with (
         part.open("r+b" if have else "wb") as file,
         progress_bar("downloading", total, unit="bytes", done=have) as advance,
     ):
         if file.seek(0, 2) < have:
-            raise ValueError("the server sent another part than it was asked for")
+            raise ValueError("the server sent another part than the one requested")
         file.truncate(have)
         file.seek(have)
         while block := response.read(BLOCK):

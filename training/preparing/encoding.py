@@ -1,4 +1,4 @@
-"""Files to token ids, in several processes. What is done is kept, so that an interrupted preparation goes on."""
+"""Files to token ids, on several processes. Finished results are kept, so that an interrupted preparation continues."""
 
 import hashlib
 import json
@@ -18,69 +18,80 @@ from waveletgpt.common.files import atomic_path
 from waveletgpt.common.progress import progress_bar
 from waveletgpt.training.data import SPLITS, DatasetInfo, Tokens, write_dataset
 from waveletgpt.training.preparing.source import SourceFile
-from waveletgpt.training.preparing.work import Work
+from waveletgpt.training.preparing.work import WorkFolder
 from waveletgpt.training.preparing.workers import Workers
 
 BLOCK = 1 << 22  # ids copied at a time
-M = TypeVar("M")
+S = TypeVar("S")
 Skipped = dict[str, str]
-"""Files that cannot be used, and why."""
+"""Files that cannot be used, each with the reason."""
 
 
 @dataclass(frozen=True)
-class Job(Generic[M]):
-    """A file to write, and what it is made from."""
+class FileJob(Generic[S]):
+    """A file to write, and what to make it from."""
 
     target: Path
-    material: M
+    source: S
 
 
 @dataclass(frozen=True)
 class Piece:
-    """The ids of a file, or of a stretch of the source, in a file of their own."""
+    """The ids of one file, or of a stretch of text, in a file of their own."""
 
     name: str
     path: Path
     tokens: int
 
 
-def kept_path(work: Work, *facts: Any) -> Path:
-    """Where that is kept which is made from `facts`, told as JSON can."""
-    return work.pieces / hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
+def cache_path(work: WorkFolder, *inputs: Any) -> Path:
+    """Where the result that depends on `inputs` (JSON values) is kept."""
+    return work.pieces / hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def write_each(
-    write: Callable[[M, Path], None], jobs: Iterable[Job[M]], workers: Workers
-) -> Iterator[tuple[Job[M], InputError | None]]:
-    """Call `write(material, target)` for each job, atomically, and yield it with the InputError that it raised."""
+    write: Callable[[S, Path], None], jobs: Iterable[FileJob[S]], workers: Workers
+) -> Iterator[tuple[FileJob[S], InputError | None]]:
+    """Call `write(source, target)` for each job, atomically. Yields the job and the InputError that it raised, if any.
+
+    Jobs are yielded in the order in which they finish.
+    """
     with closing(workers.spread(partial(_write, write), jobs)) as results:
         yield from results
 
 
-def _write(write: Callable[[M, Path], None], job: Job[M]) -> None:
+def _write(write: Callable[[S, Path], None], job: FileJob[S]) -> None:
     with atomic_path(job.target) as unfinished:
-        write(job.material, unfinished)
+        write(job.source, unfinished)
 
 
 def encode_files(
     files: Sequence[SourceFile],
     encode: Callable[[Path], Iterable[Tensor]],
     info: DatasetInfo,
-    work: Work,
+    work: WorkFolder,
     workers: Workers,
 ) -> tuple[list[Piece], Skipped]:
-    """The ids that `encode` yields for each file, in the order of their names, and the files that it refuses.
+    """Encode each file. Files that an earlier run encoded with the same tokenizer are not encoded again.
 
-    `encode` must be picklable. Files that an earlier run has encoded for the same tokenizer are not encoded again.
+    Args:
+        files: what to encode.
+        encode: picklable; yields the ids of a file in blocks, or raises InputError.
+        info: its tokenizer and dtype decide the result.
+        work: keeps the results.
+        workers: the processes that encode.
+
+    Returns:
+        The pieces, sorted by name, and the files that `encode` refused.
     """
-    targets = {kept_path(work, info.tokenizer, file.name, file.size, file.stamp): file for file in files}
+    targets = {cache_path(work, info.tokenizer, file.name, file.size, file.stamp): file for file in files}
     missing = {target: file for target, file in targets.items() if not target.exists()}
     skipped: Skipped = {}
 
-    def jobs() -> Iterator[Job[Path]]:
+    def jobs() -> Iterator[FileJob[Path]]:
         for target, file in missing.items():
             try:
-                yield Job(target, file.on_disk(work.scratch))
+                yield FileJob(target, file.on_disk(work.scratch))
             except InputError as error:
                 skipped[file.name] = str(error).removeprefix(f"{file.name} ")
                 advance(file.size)
@@ -90,9 +101,9 @@ def encode_files(
         for job, error in write_each(partial(_write_ids, encode, info.dtype.str), jobs(), workers):
             file = missing[job.target]
             if error:
-                skipped[file.name] = str(error).removeprefix(f"{job.material}: ")
+                skipped[file.name] = str(error).removeprefix(f"{job.source}: ")
             if not file.path:
-                job.material.unlink()
+                job.source.unlink()
             advance(file.size)
     pieces = [
         Piece(file.name, target, target.stat().st_size // info.dtype.itemsize)
@@ -103,22 +114,23 @@ def encode_files(
 
 
 def _write_ids(encode: Callable[[Path], Iterable[Tensor]], dtype: str, path: Path, target: Path) -> None:
+    """Write the ids of the file at `path` as raw numbers."""
     with target.open("wb") as file:
         for ids in encode(path):
             file.write(ids.numpy().astype(dtype).tobytes())
 
 
 @contextmanager
-def blaming(skipped: Skipped) -> Iterator[None]:
-    """Add to an InputError of the block how many files were skipped, and the first of them."""
+def mention_skipped(skipped: Skipped) -> Iterator[None]:
+    """An InputError of the block also says how many files were skipped, and why the first of them was."""
     try:
         yield
     except InputError as error:
         if not skipped:
             raise
         name = min(skipped)
-        told = f"{error}; {len(skipped)} cannot be read, the first of them is {name}: {skipped[name]}"
-        raise InputError(told) from None
+        message = f"{error}; {len(skipped)} cannot be read, the first of them is {name}: {skipped[name]}"
+        raise InputError(message) from None
 
 
 def write_whole_pieces(
@@ -129,7 +141,7 @@ def write_whole_pieces(
     *,
     skipped: Skipped,
 ) -> DatasetInfo:
-    """Write `pieces` as prepared data, each in the split that `split_of` gives its name, in their order."""
+    """Write `pieces` as prepared data, each whole into the split that `split_of` gives for its name."""
     chosen = {split: [piece for piece in pieces if split_of[piece.name] == split] for split in SPLITS}
     files = {split: {piece.name: piece.tokens for piece in chosen[split]} for split in SPLITS}
     ordered = [piece for split in SPLITS for piece in chosen[split]]
@@ -144,13 +156,21 @@ def write_pieces(
     *,
     skipped: Skipped,
 ) -> DatasetInfo:
-    """Write `pieces`, one after another, as prepared data; `files` says how many tokens of which file a split gets.
+    """Write `pieces`, joined in their order, as prepared data.
 
-    Raises InputError if a split gets none.
+    Args:
+        out: directory to write.
+        info: describes the data.
+        pieces: all ids, those of train first, then val, then test.
+        files: by split, how many tokens of each file it gets.
+        skipped: files that could not be used, listed in dataset.json.
+
+    Raises:
+        InputError: a split gets no tokens.
     """
     ends = list(accumulate(sum(files[split].values()) for split in SPLITS))
     bounds = dict(zip(SPLITS, pairwise([0, *ends]), strict=True))
-    with blaming(skipped):
+    with mention_skipped(skipped):
         for split, (start, stop) in bounds.items():
             if start == stop:
                 raise InputError(f"nothing is left for the split {split}")

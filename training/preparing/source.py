@@ -1,4 +1,4 @@
-"""Where data come from: a file, a folder, an archive, a URL, or what the project makes itself."""
+"""Sources of data: a file, a folder, an archive, a URL, or examples that the project makes itself."""
 
 import bz2
 import gzip
@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.training.preparing.download import download
-from waveletgpt.training.preparing.work import Work
+from waveletgpt.training.preparing.work import WorkFolder
 
 BUILTIN = "builtin"
 BLOCK = 1 << 22  # bytes read at a time
@@ -24,7 +24,7 @@ TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
 UNREADABLE = (
     *(OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
-    RuntimeError,  # zipfile's for a password, or a compression it does not know
+    RuntimeError,  # raised by zipfile for passwords and unknown compressions
 )
 
 
@@ -33,32 +33,32 @@ class SourceFile:
     """A file of the source, on disk or in an archive."""
 
     name: str
-    """Where it is below the source, with / between folders."""
+    """Path relative to the source, with / between folders."""
     size: int
-    """Bytes; 0 where only reading to the end can tell."""
+    """Bytes; 0 if unknown before reading to the end."""
     stamp: str
-    """What changes when the file does: its date, or a checksum."""
+    """Changes whenever the file changes: its date and size, or a checksum."""
     open: Callable[[], IO[bytes]]
     path: Path | None = None
-    """Where it lies, unless it is packed."""
+    """Its path on disk; None if it is in an archive."""
 
     @classmethod
     def at(cls, path: Path, name: str) -> "SourceFile":
-        """The file at `path`, under the name that it has in the source."""
+        """The file at `path` on disk; `name` is its path relative to the source."""
         return cls(name, path.stat().st_size, _stamp(path), lambda: path.open("rb"), path)
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
-        """Its bytes, `size` at a time. Raises InputError where they cannot be read."""
+        """Its bytes, `size` at a time. Raises InputError if they cannot be read."""
         try:
             with self.open() as file:
                 while block := file.read(size):
                     yield block
         except UNREADABLE as error:
             what = "cannot be read" if self.path else "is damaged and cannot be unpacked"
-            raise InputError(f"{self.name} {what}: {_in_a_line(error)}") from None
+            raise InputError(f"{self.name} {what}: {_first_line(error)}") from None
 
     def on_disk(self, folder: Path) -> Path:
-        """Where the file lies; if it is packed, a copy in `folder`. Raises InputError if that cannot be read."""
+        """Its path on disk. A file in an archive is unpacked into `folder`. Raises InputError if it cannot be read."""
         if self.path:
             return self.path
         with tempfile.NamedTemporaryFile(dir=folder, prefix="unpacked-", delete=False) as copy:
@@ -73,29 +73,36 @@ class SourceFile:
 
 @contextmanager
 def opened_source(
-    source: str, suffixes: tuple[str, ...], builtin: Callable[[Path], None], work: Work
+    source: str, suffixes: tuple[str, ...], builtin: Callable[[Path], None], work: WorkFolder
 ) -> Iterator[list[SourceFile]]:
-    """Yield the files that `source` names with one of `suffixes`, in the order in which they are read fastest.
+    """Yield the files of a source, in the order in which they are read fastest.
 
-    A source is a path or a URL, of a file, a folder or an archive: .zip, .tar, .tar.gz, .tar.bz2, .tar.xz; a lone
-    .gz, .bz2 or .xz stands for the file it holds. Of an archive only what is read is unpacked. A file on its own,
-    and the only one in an archive, is taken whatever its suffix; hidden files, such as those that macOS adds to
-    archives, are not. For `builtin` the function of that name fills a folder.
-    Raises InputError if the source is missing or damaged, or holds no such file.
+    Files of an archive are unpacked only as they are read. Hidden files, such as those that macOS adds to archives,
+    are left out.
+
+    Args:
+        source: "builtin", or a path or URL of a file, a folder or an archive: .zip, .tar, .tar.gz, .tar.bz2, .tar.xz,
+            or .gz, .bz2 or .xz, which hold one file.
+        suffixes: of the files wanted. A single file, alone or in an archive, may have any suffix.
+        builtin: fills a folder with examples.
+        work: keeps downloads, examples and unpacked files.
+
+    Raises:
+        InputError: the source is missing or damaged, or holds no such file.
     """
     path = Path(source)
     if source == BUILTIN:
-        path = _made(builtin, work)
+        path = _make_builtin(builtin, work)
     elif source.startswith(("http://", "https://")):
         path = download(source, work.download)
     if not path.exists():
         raise InputError(f"{source} does not exist; --source takes a file, a folder, an archive or a URL")
     with ExitStack() as stack:
         try:
-            found = _listed(path, stack)
+            found = _list_files(path, stack)
         except UNREADABLE as error:
-            raise InputError(f"{path} is damaged and cannot be unpacked: {_in_a_line(error)}") from None
-        # By their names, since a tar may replace a file further on.
+            raise InputError(f"{path} is damaged and cannot be unpacked: {_first_line(error)}") from None
+        # By name: a tar may contain a newer version of the same file further on.
         visible = list({file.name: file for file in found if not _is_hidden(file.name)}.values())
         chosen = [file for file in visible if PurePosixPath(file.name).suffix.lower() in suffixes]
         if not path.is_dir() and 1 in (len(found), len(visible)):
@@ -105,8 +112,8 @@ def opened_source(
         yield chosen
 
 
-def _made(builtin: Callable[[Path], None], work: Work) -> Path:
-    """A folder that `builtin` has filled."""
+def _make_builtin(builtin: Callable[[Path], None], work: WorkFolder) -> Path:
+    """The folder of examples, filled by `builtin` if it is not there yet."""
     if not work.builtin.exists():
         filling = Path(tempfile.mkdtemp(dir=work.scratch))
         builtin(filling)
@@ -114,8 +121,8 @@ def _made(builtin: Callable[[Path], None], work: Work) -> Path:
     return work.builtin
 
 
-def _listed(path: Path, stack: ExitStack) -> list[SourceFile]:
-    """All files of a file, folder or archive; what `stack` holds is needed to read them."""
+def _list_files(path: Path, stack: ExitStack) -> list[SourceFile]:
+    """All files of a file, folder or archive. An archive stays open until `stack` closes."""
     name = path.name.lower()
     if path.is_dir():
         return _in_folder(path)
@@ -143,17 +150,17 @@ def _in_zip(archive: zipfile.ZipFile) -> list[SourceFile]:
 
 
 def _in_tar(archive: tarfile.TarFile, stamp: str) -> list[SourceFile]:
-    """In the order of the archive, since a packed one is read from its start for every step back."""
-    reading: Callable[[tarfile.TarInfo], Any] = archive.extractfile  # None only for what is no file
+    """In the order of the archive: going back in a compressed one means reading it again from the start."""
+    reading: Callable[[tarfile.TarInfo], Any] = archive.extractfile  # never None: members are files
     return [SourceFile(_name(m.name), m.size, stamp, partial(reading, m)) for m in archive if m.isfile()]
 
 
 def _stamp(path: Path) -> str:
-    """Date and size, by which rsync and make see that a file has changed."""
+    """Date and size, which tell a changed file, as in rsync."""
     return f"{path.stat().st_mtime_ns} {path.stat().st_size}"
 
 
-def _in_a_line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 

@@ -1,4 +1,4 @@
-"""Dividing pieces (recordings, performances) into train, val and test."""
+"""Splits: train, val and test."""
 
 import random
 from collections.abc import Iterable, Mapping
@@ -7,14 +7,21 @@ from waveletgpt.common.errors import InputError
 from waveletgpt.training.data import SPLITS
 
 HELD_OUT = 0.06
-"""Part of the whole that val holds, and test."""
+"""Fraction of the data in val, and in test."""
 
 
 def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]] = ()) -> dict[str, str]:
-    """Which split each name goes to: 88/6/6 by `sizes` (seconds, bytes, ...), whole pieces only.
+    """Split whole pieces 88/6/6 by size. The result depends on names and sizes only.
 
-    Names in one of the `together` sets (excerpts of one recording) go to one side. A function of the names and
-    sizes alone. Raises InputError if there are too few pieces for three splits.
+    Args:
+        sizes: by name, in any unit (seconds, bytes).
+        together: sets of names that go to the same split, such as excerpts of one recording.
+
+    Returns:
+        The split of each name.
+
+    Raises:
+        InputError: there are too few pieces for three splits, or `together` has a name that is not in `sizes`.
     """
     group_of = {name: frozenset([name]) for name in sizes}
     for group in together:
@@ -26,7 +33,7 @@ def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]]
     groups = sorted(set(group_of.values()), key=min)
     if len(groups) < len(SPLITS):
         raise InputError(f"{len(groups)} pieces cannot be divided into {', '.join(SPLITS)}; at least 3 are needed")
-    random.Random(0).shuffle(groups)  # noqa: S311, an order, not a secret
+    random.Random(0).shuffle(groups)  # noqa: S311, not for security
 
     def size(group: frozenset[str]) -> float:
         return sum(sizes[name] for name in group)
@@ -34,7 +41,7 @@ def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]]
     target = HELD_OUT * sum(sizes.values())
     splits, left = {}, groups
     for split, others in (("test", 2), ("val", 1)):
-        # Whole pieces in random order as long as they fit; at least one, the smallest, and one for each other split.
+        # Take pieces in random order while they fit; at least the smallest one. Leave one for each other split.
         chosen: list[frozenset[str]] = []
         for group in left:
             if len(left) - len(chosen) > others and sum(map(size, chosen)) + size(group) <= target:
@@ -46,7 +53,7 @@ def split_by_size(sizes: Mapping[str, float], together: Iterable[frozenset[str]]
 
 
 def split_by_position(lengths: Mapping[str, int]) -> dict[str, dict[str, int]]:
-    """How much of each name goes to which split if all stand in a row: the first 90 % train, 5 % val, 5 % test."""
+    """By split, how much of each name it gets when all are joined: the first 90 % train, then 5 % val, 5 % test."""
     total = sum(lengths.values())
     bounds = {"train": (0, total * 90 // 100), "val": (total * 90 // 100, total * 95 // 100)}
     bounds["test"] = (total * 95 // 100, total)

@@ -1,4 +1,4 @@
-"""The folder beside the result that keeps what an unfinished preparation has done."""
+"""The folder OUT.unfinished, which keeps the results of an interrupted preparation."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,38 +11,38 @@ from waveletgpt.common.files import lock, remove_leftovers
 
 
 @dataclass(frozen=True)
-class Work:
-    """The parts of the folder `folder`."""
+class WorkFolder:
+    """The parts of `folder`."""
 
     folder: Path
 
     @property
     def download(self) -> Path:
-        """Where a URL's file lies, in part or whole."""
+        """The file of a URL, complete or in part."""
         return self.folder / "download"
 
     @property
     def builtin(self) -> Path:
-        """What the project makes itself when no source is at hand."""
+        """Example files that this project makes itself (--source builtin)."""
         return self.folder / "builtin"
 
     @property
     def pieces(self) -> Path:
-        """Results that are done, a file each, named by what they were made from."""
+        """Finished results, one file each, named by a hash of their inputs."""
         return self.folder / "pieces"
 
     @property
     def scratch(self) -> Path:
-        """Room for temporary files; empty at the start."""
+        """Temporary files; empty at the start."""
         return self.folder / "scratch"
 
     @property
     def holds_results(self) -> bool:
-        """Whether there is something to go on from."""
+        """Whether there is anything to continue from."""
         return any(path.is_file() for part in (self.download, self.pieces) for path in part.rglob("*"))
 
     def remove(self) -> None:
-        """Remove what is known here, and the folder if nothing else is in it."""
+        """Remove these parts, and the folder if nothing else is in it."""
         for part in (self.download, self.builtin, self.pieces, self.scratch):
             shutil.rmtree(part, ignore_errors=True)
         with suppress(OSError):
@@ -50,19 +50,22 @@ class Work:
 
 
 def unfinished(out: Path) -> Path:
-    """The folder for the work on the directory `out`."""
+    """The work folder of the output directory `out`."""
     return out.resolve().with_name(f"{out.resolve().name}.unfinished")
 
 
 @contextmanager
-def work_folder(out: Path) -> Iterator[Work]:
+def work_folder(out: Path) -> Iterator[WorkFolder]:
     """Yield the folder `<out>.unfinished`, for one process at a time.
 
-    It is removed when the block ends well. When the block fails or the process is killed, it stays if it holds
-    anything that the same command can go on from. Raises InputError if another process is using it.
+    It is removed when the block succeeds. When the block fails or the process is killed, the folder stays if the same
+    command can continue from it.
+
+    Raises:
+        InputError: another process is using it.
     """
     out = out.resolve()
-    work = Work(unfinished(out))
+    work = WorkFolder(unfinished(out))
     work.folder.mkdir(parents=True, exist_ok=True)
     with lock(work.folder) as free:
         if free is False:

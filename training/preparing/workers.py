@@ -1,4 +1,4 @@
-"""Jobs spread over processes. A process that dies costs no more than the job it had."""
+"""Jobs on several processes. A process that dies fails only its own job."""
 
 import multiprocessing
 import os
@@ -19,26 +19,15 @@ from waveletgpt.common.errors import InputError
 J = TypeVar("J")
 R = TypeVar("R")
 
-CONTEXT = multiprocessing.get_context("spawn")  # torch and the tokenizers start threads, which forks do not survive
+CONTEXT = multiprocessing.get_context("spawn")  # forked processes hang: torch and the tokenizers start threads
 READY = "ready"
 NO_MORE: Any = object()
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within the block torch uses one thread, as it does in each of the processes."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 class Workers:
-    """Up to `limit` processes, started as there are jobs for them; with a limit of 0 all jobs are done here.
+    """Up to `limit` worker processes, started when there are jobs for them. With limit 0, this process does the jobs.
 
-    They end with the block that this opens, and with this process, whatever ends it.
+    The workers end with the `with` block, and whenever this process ends, even if it is killed.
     """
 
     def __init__(self, limit: int) -> None:
@@ -49,32 +38,37 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _end(self._idle)
+        _terminate(self._idle)
 
     def spread(self, function: Callable[[J], R], jobs: Iterable[J]) -> Generator[tuple[J, R | InputError], None, None]:
-        """Yield each job with what `function` made of it, or with the InputError that it raised, as they are done.
+        """Yield each job with its result, or with the InputError that it raised, in the order in which they finish.
 
-        Jobs are taken from their iterator as they are needed. `function`, jobs and results go from process to
-        process, so they must be picklable. A job whose process dies gets an InputError that says so; any other
-        exception than InputError is raised here. Closing the generator ends the processes that have a job.
+        If a worker is killed, its job gets an InputError. Closing the generator ends the workers that have a job.
+
+        Args:
+            function: does a job. Function, jobs and results must be picklable.
+            jobs: read only as workers become free.
+
+        Raises:
+            Exception: any exception of `function` other than InputError.
         """
         if not self.limit:
-            with one_thread():
+            with _one_thread():
                 for job in jobs:
                     yield job, _attempt(function, job)
             return
         waiting: Iterator[Any] = iter(jobs)
-        ahead = next(waiting, NO_MORE)
+        following = next(waiting, NO_MORE)
         busy: dict[Connection, tuple[_Worker, J]] = {}
         try:
-            while busy or ahead is not NO_MORE:
-                while ahead is not NO_MORE and (self._idle or len(busy) < self.limit):
-                    worker = self._free()
-                    busy[worker.connection] = worker, ahead
-                    worker.give(function, ahead)
-                    ahead = next(waiting, NO_MORE)
+            while busy or following is not NO_MORE:
+                while following is not NO_MORE and (self._idle or len(busy) < self.limit):
+                    worker = self._free_worker()
+                    busy[worker.connection] = worker, following
+                    worker.assign(function, following)
+                    following = next(waiting, NO_MORE)
                 for worker, job in [busy[ready] for ready in wait(list(busy)) if isinstance(ready, Connection)]:
-                    result = worker.answer()
+                    result = worker.receive()
                     if result is READY:
                         continue
                     del busy[worker.connection]
@@ -82,10 +76,10 @@ class Workers:
                         self._idle.append(worker)
                     yield job, result
         finally:
-            _end([worker for worker, _ in busy.values()])
+            _terminate([worker for worker, _ in busy.values()])
 
-    def _free(self) -> "_Worker":
-        """A process without a job."""
+    def _free_worker(self) -> "_Worker":
+        """An idle worker, or a new one."""
         while self._idle:
             worker = self._idle.pop()
             if worker.process.is_alive():
@@ -94,49 +88,49 @@ class Workers:
 
 
 class _Worker:
-    """A process that does one job after the other, seen from the process that gives them."""
+    """A process that does one job after another, with a pipe of its own."""
 
     def __init__(self) -> None:
         self.is_ready = False
         self.task: Any = None
         self.connection, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=_serve, args=(theirs,), daemon=True)
-        resource_tracker.ensure_running()  # else `start` does so, and lets Ctrl-C in
-        with _ctrl_c_held():
+        resource_tracker.ensure_running()  # otherwise `start` does it, and unblocks SIGINT
+        with _sigint_blocked():
             self.process.start()
         theirs.close()
 
-    def give(self, function: Callable[[J], Any], job: J) -> None:
-        """Have a job done. It is sent when the process is ready, lest this one wait for that."""
+    def assign(self, function: Callable[[J], Any], job: J) -> None:
+        """Start a job. A new worker gets it once it is ready, so that this process never waits for its start."""
         self.task = function, job
         if self.is_ready:
             self._send()
 
-    def answer(self) -> Any:
-        """What has come from the process: READY, the job's result, or its InputError."""
+    def receive(self) -> Any:
+        """The next message of the process: READY, or its job's result or InputError. Other errors are raised."""
         try:
-            answer = self.connection.recv()
+            message = self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
             status = self.process.exitcode or 0
             if status >= 0 or not self.is_ready:
-                raise RuntimeError(f"a process for encoding ended by itself, with the status {status}") from None
+                raise RuntimeError(f"a worker process ended unexpectedly with status {status}") from None
             return InputError(f"the process that encoded it died of {signal.Signals(-status).name}")
         if not self.is_ready:
             self.is_ready = True
             self._send()
             return READY
-        if isinstance(answer, Exception) and not isinstance(answer, InputError):
-            raise answer
-        return answer
+        if isinstance(message, Exception) and not isinstance(message, InputError):
+            raise message
+        return message
 
     def _send(self) -> None:
-        with suppress(OSError):  # it has died, as `answer` will find
+        with suppress(OSError):  # the process has died; `receive` reports it
             self.connection.send(self.task)
         self.task = None
 
 
-def _end(workers: Sequence[_Worker]) -> None:
+def _terminate(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         worker.process.terminate()
     for worker in workers:
@@ -145,10 +139,10 @@ def _end(workers: Sequence[_Worker]) -> None:
 
 
 def _serve(connection: Connection) -> None:
-    """Do the jobs that come, in a process of their own."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    torch.set_num_threads(1)  # the processes are as many as the cores
-    with suppress(OSError):  # here and below: the parent has gone, and this process goes with it
+    """Do jobs as they come: the main function of a worker."""
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    torch.set_num_threads(1)  # there is one worker per core
+    with suppress(OSError):  # here and below: the parent has ended, and this process is about to
         connection.send(READY)
     while True:
         try:
@@ -156,34 +150,12 @@ def _serve(connection: Connection) -> None:
         except (EOFError, OSError):
             return
         try:
-            answer = _attempt(function, job)
+            result = _attempt(function, job)
         except Exception as error:
             error.add_note(traceback.format_exc())
-            answer = error
+            result = error
         with suppress(OSError):
-            connection.send(answer)
-
-
-@contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Keep Ctrl-C, which reaches all processes, from those that are started in the block; this one hears it after."""
-    if sys.platform == "win32":
-        yield
-        return
-    # The mask is what those that are started inherit. It holds for this thread alone: another one may be given the
-    # signal, and Python's handler would still run here.
-    came: list[int] = []
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if in_main else None
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        if in_main:
-            signal.signal(signal.SIGINT, handler)
-        if came:
-            signal.raise_signal(signal.SIGINT)
+            connection.send(result)
 
 
 def _attempt(function: Callable[[J], R], job: J) -> R | InputError:
@@ -193,7 +165,40 @@ def _attempt(function: Callable[[J], R], job: J) -> R | InputError:
         return error
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         wait([parent.sentinel])
         os._exit(1)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Use one torch thread within the block, as the workers do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """Processes started in the block ignore Ctrl-C, which a terminal sends to all. This one reacts after the block."""
+    if sys.platform == "win32":
+        yield
+        return
+    # Started processes inherit the signal mask. It covers this thread only: another thread may receive the signal,
+    # and Python would still run the handler here. So the handler is replaced as well.
+    received: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number)) if in_main else None
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if received:
+            signal.raise_signal(signal.SIGINT)

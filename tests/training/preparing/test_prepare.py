@@ -18,7 +18,7 @@ from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.tokenizers.midi import write_midi
 from waveletgpt.training import prepare_audio, prepare_music, prepare_text
 from waveletgpt.training.data import Dataset, DatasetInfo
-from waveletgpt.training.preparing import encoding, text_passes
+from waveletgpt.training.preparing import encoding, texts
 from waveletgpt.training.preparing.composing import compose
 
 MODULES = {"text": prepare_text, "audio": prepare_audio, "music": prepare_music}
@@ -44,7 +44,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Texts in parts that are as many as the files."""
-    monkeypatch.setattr(text_passes, "PART", 2000)
+    monkeypatch.setattr(texts, "PART", 2000)
 
 
 def prepared(modality: str, source: Path, out: Path, workers: int = 0) -> DatasetInfo:
@@ -62,7 +62,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, stop_after: int | None) -> list[Any
     done: list[Any] = []
     write = encoding._write
 
-    def writing(function: Callable[..., None], job: encoding.Job[Any]) -> None:
+    def writing(function: Callable[..., None], job: encoding.FileJob[Any]) -> None:
         if len(done) == stop_after:
             raise KeyboardInterrupt
         write(function, job)
@@ -147,7 +147,7 @@ def test_a_full_disk_is_no_fault_of_the_file(
     for place in ("_write_ids", "_ids_between"):
         with monkeypatch.context() as patch:
             patch.setattr(encoding, place, refuse)
-            patch.setattr(text_passes, "_write_ids" if place == "_write_ids" else "_write_facts", refuse)
+            patch.setattr(texts, "_write_ids" if place == "_write_ids" else "_write_facts", refuse)
             with pytest.raises(OSError, match="No space left"):
                 prepared(modality, sources[modality], tmp_path / "out")
         assert contents(tmp_path / "out") == before
@@ -219,7 +219,7 @@ def test_ctrl_c_ends_all_processes_at_once_and_says_how_to_go_on(
     assert under_way.returncode == 130
     assert shown == ""
     assert errors.splitlines() == [
-        f"{tmp_path}/out.unfinished keeps what is done; the same command goes on from there",
+        f"{tmp_path}/out.unfinished keeps the finished part; run the same command again to continue",
         "error: interrupted",
     ]
     check_that_the_rest_is_done(long_source, tmp_path)

@@ -124,7 +124,7 @@ def test_performances_that_cannot_be_read_are_skipped_and_listed(
     assert info.skipped == [
         {"file": "cut.mid", "why": "a damaged MIDI file (it ends in the middle of a track)"},
         {"file": "empty.mid", "why": "not a MIDI file (a MIDI file begins with MThd)"},
-        {"file": "huge.mid", "why": "larger than 0 MB; no performance is"},
+        {"file": "huge.mid", "why": "larger than 0 MB; give a single performance"},
         {"file": "text.mid", "why": "not a MIDI file (a MIDI file begins with MThd)"},
     ]
 

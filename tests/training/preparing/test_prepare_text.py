@@ -15,7 +15,7 @@ from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo
 from waveletgpt.training.prepare_text import Config, prepare
-from waveletgpt.training.preparing import text_passes
+from waveletgpt.training.preparing import texts as texts_module
 
 TEXT = "".join(f"Line {i}: the quick brown fox, été, 漢字, 🎹!\n" for i in range(200))
 
@@ -74,7 +74,7 @@ def test_a_text_of_many_parts_has_no_seam(
     texts = {f"{i:02}.txt": "".join(dice.choices("ab\n\ré漢🎹", k=dice.randrange(400))) for i in range(20)}
     for name, text in texts.items():
         (source / name).write_bytes(text.encode())
-    monkeypatch.setattr(text_passes, "PART", 61)
+    monkeypatch.setattr(texts_module, "PART", 61)
     info = prepared(source, out, workers=workers)
     alike = {name: text.replace("\r\n", "\n").replace("\r", "\n") for name, text in texts.items()}
     assert "".join(decoded(out).values()) == "\n\n".join(alike.values())
@@ -143,7 +143,7 @@ def test_text8_refuses_other_characters_by_their_position_in_the_file(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the test split too, whose positions do not begin at 0, and in a later part of the file."""
-    monkeypatch.setattr(text_passes, "PART", 300)
+    monkeypatch.setattr(texts_module, "PART", 300)
     for position in (0, 500, 995):
         letters = ["a"] * 1000
         letters[position] = letters[-1] = "Q"
@@ -172,7 +172,7 @@ def test_files_that_are_no_text_are_skipped_and_listed(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where only a later part of one is wrong; what is left is as if they had never been there."""
-    monkeypatch.setattr(text_passes, "PART", 100)
+    monkeypatch.setattr(texts_module, "PART", 100)
     for name in ("a", "c", "e"):
         (source / f"{name}.txt").write_text(name * 500)
     info = prepared(source, out)
@@ -221,7 +221,7 @@ def test_a_text_that_changes_between_its_readings_is_refused(
         return learned(*arguments)
 
     monkeypatch.setattr(CharacterTokenizer, "from_text", meanwhile)
-    assert "have changed while they were read" in refused(source / "book.txt", out)
+    assert "changed while they were read" in refused(source / "book.txt", out)
 
 
 def test_the_source_is_never_overwritten(source: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.training.preparing.source import opened_source
-from waveletgpt.training.preparing.work import Work, work_folder
+from waveletgpt.training.preparing.work import WorkFolder, work_folder
 
 FILES = {"b.txt": b"two", "a.txt": b"one" * 10_000, "c/d.TXT": b"three", "c/e.txt": b"", "picture.png": b"\x89PNG"}
 HIDDEN = {".f.txt": b"no", "c/.git/g.txt": b"no", "__MACOSX/._a.txt": b"no", "__MACOSX/c/d.txt": b"no"}
@@ -50,7 +50,7 @@ def spread_out(folder: Path, files: dict[str, bytes]) -> Path:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Iterator[Work]:
+def work(tmp_path: Path) -> Iterator[WorkFolder]:
     with work_folder(tmp_path / "work" / "out") as work:
         yield work
 
@@ -59,7 +59,7 @@ def nothing(_: Path) -> None:
     raise AssertionError("only builtin sources are made")
 
 
-def contents(source: Path | str, work: Work, suffixes: tuple[str, ...] = (".txt",)) -> dict[str, bytes]:
+def contents(source: Path | str, work: WorkFolder, suffixes: tuple[str, ...] = (".txt",)) -> dict[str, bytes]:
     """What the files of a source hold, read by blocks; the same as on disk, and nothing else is unpacked."""
     with opened_source(str(source), suffixes, nothing, work) as files:
         assert not any(work.scratch.iterdir())
@@ -69,14 +69,14 @@ def contents(source: Path | str, work: Work, suffixes: tuple[str, ...] = (".txt"
         return found
 
 
-def refused(source: Path | str, work: Work) -> str:
+def refused(source: Path | str, work: WorkFolder) -> str:
     with pytest.raises(InputError) as refusal:
         contents(source, work)
     assert len(str(refusal.value).splitlines()) == 1
     return str(refusal.value)
 
 
-def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, work: Work) -> None:
+def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, work: WorkFolder) -> None:
     folder = spread_out(tmp_path / "folder", FILES | HIDDEN)
     assert list(contents(folder, work)) == ["a.txt", "b.txt", "c/d.TXT", "c/e.txt"]
     assert contents(folder, work) == TEXTS
@@ -84,29 +84,29 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, work: Work) -> N
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
-def test_an_archive_holds_the_same_as_a_folder(tmp_path: Path, work: Work, kind: str) -> None:
+def test_an_archive_holds_the_same_as_a_folder(tmp_path: Path, work: WorkFolder, kind: str) -> None:
     assert contents(pack(tmp_path / f"Texts{kind}", FILES | HIDDEN), work) == TEXTS
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
-def test_the_only_file_of_an_archive_is_taken_whatever_its_suffix(tmp_path: Path, work: Work, kind: str) -> None:
+def test_the_only_file_of_an_archive_is_taken_whatever_its_suffix(tmp_path: Path, work: WorkFolder, kind: str) -> None:
     """As in text8.zip."""
     assert contents(pack(tmp_path / f"one{kind}", {"text8": b"abc", **HIDDEN}), work) == {"text8": b"abc"}
 
 
 @pytest.mark.parametrize("kind", PACKERS)
-def test_a_packed_file_stands_for_the_one_in_it(tmp_path: Path, work: Work, kind: str) -> None:
+def test_a_packed_file_stands_for_the_one_in_it(tmp_path: Path, work: WorkFolder, kind: str) -> None:
     (tmp_path / f"enwik9{kind.upper()}").write_bytes(PACKERS[kind](b"abc" * 5000))
     assert contents(tmp_path / f"enwik9{kind.upper()}", work) == {"enwik9": b"abc" * 5000}
 
 
 @pytest.mark.parametrize("name", ["README", ".hidden"])
-def test_a_file_is_taken_whatever_its_name(tmp_path: Path, work: Work, name: str) -> None:
+def test_a_file_is_taken_whatever_its_name(tmp_path: Path, work: WorkFolder, name: str) -> None:
     (tmp_path / name).write_bytes(b"abc")
     assert contents(tmp_path / name, work) == {name: b"abc"}
 
 
-def test_the_last_of_two_versions_in_a_tar_counts(tmp_path: Path, work: Work) -> None:
+def test_the_last_of_two_versions_in_a_tar_counts(tmp_path: Path, work: WorkFolder) -> None:
     with tarfile.open(tmp_path / "twice.tar", "w") as tar:
         for data in (b"old", b"newer"):
             member = tarfile.TarInfo("a.txt")
@@ -115,7 +115,7 @@ def test_the_last_of_two_versions_in_a_tar_counts(tmp_path: Path, work: Work) ->
     assert contents(tmp_path / "twice.tar", work) == {"a.txt": b"newer"}
 
 
-def test_a_stamp_tells_versions_apart(tmp_path: Path, work: Work) -> None:
+def test_a_stamp_tells_versions_apart(tmp_path: Path, work: WorkFolder) -> None:
     def stamps(source: Path) -> list[tuple[str, int, str]]:
         with opened_source(str(source), (".txt",), nothing, work) as files:
             return [(file.name, file.size, file.stamp) for file in files]
@@ -131,7 +131,7 @@ def test_a_stamp_tells_versions_apart(tmp_path: Path, work: Work) -> None:
     assert stamps(spread_out(folder, {"b.txt": b"TWO"})) != before
 
 
-def test_what_is_no_source_is_refused(tmp_path: Path, work: Work) -> None:
+def test_what_is_no_source_is_refused(tmp_path: Path, work: WorkFolder) -> None:
     (tmp_path / "empty").mkdir()
     spread_out(tmp_path / "pictures", {"a.png": b"", "b.png": b""})
     pack(tmp_path / "pictures.zip", {"a.png": b"", "b.png": b""})
@@ -141,7 +141,7 @@ def test_what_is_no_source_is_refused(tmp_path: Path, work: Work) -> None:
 
 
 @pytest.mark.parametrize("kind", [".zip", ".tar.gz", ".tar.xz", ".tar.bz2", *PACKERS])
-def test_damaged_archives_are_refused(tmp_path: Path, work: Work, kind: str) -> None:
+def test_damaged_archives_are_refused(tmp_path: Path, work: WorkFolder, kind: str) -> None:
     path = tmp_path / f"texts{kind}"
     if kind in PACKERS:
         path.write_bytes(PACKERS[kind](bytes(range(256)) * 1000))
@@ -154,7 +154,7 @@ def test_damaged_archives_are_refused(tmp_path: Path, work: Work, kind: str) -> 
             assert "is damaged and cannot be unpacked" in refused(path, work)
 
 
-def test_a_damaged_member_is_refused_on_its_own(tmp_path: Path, work: Work) -> None:
+def test_a_damaged_member_is_refused_on_its_own(tmp_path: Path, work: WorkFolder) -> None:
     """So that it can be skipped. A copy of it is not left."""
     path = pack(tmp_path / "texts.zip", {"a.txt": b"abc" * 1000, "b.txt": b"whole"})
     data = bytearray(path.read_bytes())
@@ -172,7 +172,7 @@ def test_a_damaged_member_is_refused_on_its_own(tmp_path: Path, work: Work) -> N
         assert not any(work.scratch.iterdir())
 
 
-def test_a_url_is_downloaded_and_kept_while_there_is_work(tmp_path: Path, work: Work) -> None:
+def test_a_url_is_downloaded_and_kept_while_there_is_work(tmp_path: Path, work: WorkFolder) -> None:
     pack(tmp_path / "texts.zip", FILES)
     asked: list[str] = []
 
@@ -191,7 +191,7 @@ def test_a_url_is_downloaded_and_kept_while_there_is_work(tmp_path: Path, work: 
     server.server_close()
 
 
-def test_what_is_made_here_is_made_once(work: Work) -> None:
+def test_what_is_made_here_is_made_once(work: WorkFolder) -> None:
     made: list[Path] = []
 
     def builtin(folder: Path) -> None:

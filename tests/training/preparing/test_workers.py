@@ -1,7 +1,10 @@
 """Jobs are expressions for `eval`, because spawned processes can import that, and nothing of this file."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -83,6 +86,29 @@ def test_jobs_are_taken_as_they_are_needed(workers: Workers) -> None:
     with closing(workers.spread(eval, jobs())) as results:
         for done, _ in enumerate(results, 1):
             assert len(taken) <= done + 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
+def test_an_idle_worker_that_is_killed_fails_no_job(workers: Workers) -> None:
+    pids = set(told(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
+    os.kill(pids.pop(), signal.SIGKILL)
+    time.sleep(0.1)
+    jobs = [f"{i} + 0" for i in range(8)]
+    assert told(workers.spread(eval, jobs)) == {f"{i} + 0": i for i in range(8)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
+def test_a_worker_killed_while_it_receives_a_job_fails_that_job_only(workers: Workers) -> None:
+    """A job larger than a pipe is only half sent then."""
+    pids = set(told(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
+    victim = pids.pop()
+    os.kill(victim, signal.SIGSTOP)
+    threading.Timer(0.3, os.kill, (victim, signal.SIGKILL)).start()
+    results = [result for _, result in workers.spread(len, [b"x" * (1 << 22)] * 4)]
+    assert [str(result) for result in results if isinstance(result, InputError)] == [
+        "the process that encoded it died of SIGKILL"
+    ]
+    assert [result for result in results if not isinstance(result, InputError)] == [1 << 22] * 3
 
 
 def test_a_process_that_crashes_costs_its_job_only(workers: Workers) -> None:
