@@ -1,4 +1,4 @@
-"""Characters: one id for each character of a fixed alphabet."""
+"""Tokenizer for text: one id for each character of a fixed alphabet."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -12,21 +12,19 @@ from torch import Tensor
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.registry import check_ids, construct
 
-UTF32 = "utf-32-le"  # four bytes a character: text becomes an array of code points in one call
-CHUNK = 1 << 20  # characters looked up at a time, to stay in the cache and keep memory low
-SHOWN = 100  # characters of the alphabet quoted in an error
+UTF32 = "utf-32-le"  # four bytes per character, so one call turns text into an array of code points
+CHUNK = 1 << 20  # characters looked up at a time: fits in the cache and keeps memory low
+SHOWN = 100  # characters of the alphabet that an error message shows
 
 
 @dataclass(frozen=True)
 class CharacterTokenizer:
-    """Ids are positions in `alphabet`, whose characters are distinct and sorted by code point.
-
-    A character outside the alphabet is refused, or becomes `replacement` (a character of the alphabet)
-    if that is set. Raises InputError for an alphabet or a replacement that is neither.
-    """
+    """Characters to ids and back. Raises InputError for an invalid alphabet or replacement."""
 
     alphabet: str
+    """Distinct characters, sorted by code point. An id is a position in it."""
     replacement: str | None = None
+    """Character of the alphabet that replaces all characters outside it; None refuses them."""
 
     kind: ClassVar[str] = "characters"
 
@@ -44,7 +42,7 @@ class CharacterTokenizer:
 
     @classmethod
     def from_text(cls, text: str | Iterable[str], replacement: str | None = None) -> Self:
-        """The tokenizer whose alphabet is the characters of `text`, a string or chunks of one."""
+        """A tokenizer for all characters of `text`, one string or its chunks. Raises InputError for an empty text."""
         characters: set[str] = set()
         for chunk in [text] if isinstance(text, str) else text:
             characters.update(chunk)
@@ -59,24 +57,27 @@ class CharacterTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """How many characters the alphabet has."""
+        """Number of characters in the alphabet."""
         return len(self.alphabet)
 
     @property
     def start(self) -> Tensor:
-        """What an unprompted text follows: a newline if the alphabet has it, else a space, else its first."""
+        """(1,), a newline if the alphabet has one, else a space, else its first character."""
         first = next((character for character in "\n " if character in self.alphabet), self.alphabet[0])
         return torch.tensor([self.alphabet.index(first)])
 
     def encode(self, text: str) -> Tensor:
-        """Ids of `text`, (S,) int64.
+        """Encode `text` of S characters.
 
-        Raises InputError for a character outside the alphabet, with its position from 0, unless
-        `replacement` is set.
+        Returns:
+            Ids (S,) int64.
+
+        Raises:
+            InputError: a character is outside the alphabet and `replacement` is None. Names its position from 0.
         """
         ids = np.empty(len(text), dtype=np.int64)
         for begin in range(0, len(text), CHUNK):
-            # Surrogates pass, so that they are refused by their position like any other character.
+            # Let surrogates pass here: the check below refuses them and names their position.
             data = text[begin : begin + CHUNK].encode(UTF32, "surrogatepass")
             codes = np.frombuffer(data, dtype="<u4")
             found = self._id_of_code.take(codes, mode="clip", out=ids[begin : begin + CHUNK])
@@ -87,28 +88,28 @@ class CharacterTokenizer:
         return torch.from_numpy(ids)
 
     def decode(self, ids: Tensor) -> str:
-        """Text of `ids`, (S,) whole numbers. Raises InputError for an id outside the alphabet."""
+        """Decode `ids` (S,) to text. Raises InputError for an id outside the vocabulary."""
         check_ids(ids, self.vocab_size)
         data: bytes = self._codes[ids.cpu().numpy()].tobytes()
         return data.decode(UTF32)
 
     def to_dict(self) -> dict[str, Any]:
-        """The alphabet and the replacement, under their names."""
+        """A description for `from_dict`: alphabet and replacement."""
         return {"kind": self.kind, **asdict(self)}
 
     @classmethod
     def from_dict(cls, description: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """Rebuild from `to_dict`. Raises InputError for a malformed description."""
         return construct(cls, description)
 
     @cached_property
     def _codes(self) -> np.ndarray[Any, np.dtype[np.uint32]]:
-        """Code point of each id."""
+        """Code point of each id, (V,)."""
         return np.frombuffer(self.alphabet.encode(UTF32), dtype="<u4")
 
     @cached_property
     def _id_of_code(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Id of each code point, -1 outside the alphabet; the last entry stands for all that are higher."""
+        """Id of each code point, -1 outside the alphabet. The last entry serves all higher code points."""
         table = np.full(int(self._codes[-1]) + 2, -1, dtype=np.int64)
         table[self._codes] = np.arange(self.vocab_size)
         return table

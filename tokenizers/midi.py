@@ -1,4 +1,4 @@
-"""Piano music as MIDI events: keys down, keys up, velocities and steps of time."""
+"""Tokenizer for piano music: MIDI events (key down, key up, velocity, time shift)."""
 
 import hashlib
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ from waveletgpt.tokenizers.registry import check_ids
 PAD = 0
 NUM_VELOCITIES = 32
 DEFAULT_VELOCITY = 63
-UNCLOSED = 5 * STEPS_PER_SECOND  # the longest that a note rings whose key never comes up
+UNCLOSED = 5 * STEPS_PER_SECOND  # longest duration of a note whose key never comes up
 
 
 class MidiTokenizer:
-    """Piano performances <-> the events of Performance RNN and Music Transformer, by miditok's MIDILike.
+    """Piano performances to events and back, by miditok's MIDILike.
 
-    388 events and PAD: PAD, 128 keys down, 128 keys up, 32 velocities (each follows its key down) and
-    100 time shifts of 10 ms to 1 s, chained where the pause is longer. Sources: Oore et al., "This Time
-    with Feeling" (arXiv 1808.03715); Huang et al., "Music Transformer" (arXiv 1809.04281).
+    389 ids: PAD, 128 for keys down, 128 for keys up, 32 velocities and 100 time shifts of 10 ms to 1 s. A velocity
+    follows its key down; several time shifts in a row make a longer pause. These are the events of Performance RNN
+    (Oore et al., arXiv 1808.03715) and Music Transformer (Huang et al., arXiv 1809.04281).
     """
 
     kind: ClassVar[str] = "midi"
@@ -59,7 +59,7 @@ class MidiTokenizer:
             )
         )
         names = [name.split("_") for name in self._events.vocab]
-        # (V,) each: what an id says, -1 where it says nothing of the kind.
+        # (V,) each: pitch or velocity of an id, -1 for ids of another type.
         self._down, self._up, self._velocity = (
             np.array([int(value) if kind == wanted else -1 for kind, value in names])
             for wanted in ("NoteOn", "NoteOff", "Velocity")
@@ -68,23 +68,26 @@ class MidiTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """The number of ids, PAD included."""
+        """Number of ids, PAD included."""
         return len(self._steps)
 
     @property
     def start(self) -> Tensor:
-        """The ids that stand before a piece, (1,): PAD."""
+        """(1,), PAD, which stands before each piece."""
         return torch.tensor([PAD])
 
     def encode(self, source: Path | str | Score) -> Tensor:
-        """Return the ids (T,) of a MIDI file or a score, without PAD.
+        """Encode a MIDI file or a score.
 
-        What is heard is kept, in true seconds: tempo changes and the sustain pedal are worked in, all
-        tracks but drums become one piano. Onsets move by 5 ms at most, velocities by 2. No note is lost;
-        strikes of one key that round to the same 10 ms are one strike.
+        The ids keep what a listener hears, in real seconds. Tempo changes and the sustain pedal are applied; all tracks
+        except drums become one piano. Onsets move by 5 ms at most, velocities by 2. No note is lost, but strikes of one
+        key that round to the same 10 ms become one.
+
+        Returns:
+            Ids (T,), without PAD.
 
         Raises:
-            InputError: the file is missing or no MIDI file, or holds no pitched notes (see `perform`).
+            InputError: the file is missing or not a MIDI file, or has no pitched notes (see `perform`).
         """
         if isinstance(source, Path | str):
             performance = perform(read_midi(Path(source)), name=str(source))
@@ -93,24 +96,28 @@ class MidiTokenizer:
         return torch.tensor(self._events.encode(performance)[0].ids)
 
     def decode(self, ids: Tensor) -> ScoreTick:
-        """Return the score that `ids` (T,) play: one piano track, 100 ticks a second, no pedal.
+        """Decode any sequence of `ids` (T,).
 
-        Every sequence of ids is music: PAD is skipped; a key down without its velocity is struck mezzo
-        forte; a key up that is up already, and a velocity on its own, mean nothing; a key struck again
-        ends its note; a key that never comes up ends with the piece, after 5 seconds at the latest.
-        `decode(encode(x))` is `x` as performed, note by note, up to the bins of the velocities.
+        * PAD is skipped. A velocity without a key down, and a key up for a key that is up, are ignored.
+        * A key down without a velocity is struck mezzo forte.
+        * A note ends when its key is struck again, at the end of the piece, or after 5 seconds without a key up.
+
+        `decode(encode(x))` equals `perform(x)`, note by note, up to the rounding of velocities.
+
+        Returns:
+            A score with one piano track, 100 ticks per second, no pedal.
 
         Raises:
-            InputError: `ids` is not 1-D whole numbers from 0 to `vocab_size` - 1.
+            InputError: `ids` are not 1-D whole numbers from 0 to `vocab_size` - 1.
         """
         check_ids(ids, self.vocab_size)
         events = ids.detach().cpu().numpy().astype(np.int64)
         events = events[events != PAD]
-        time = np.cumsum(self._steps[events])  # (T,) when each event happens
+        time = np.cumsum(self._steps[events])  # (T,) time of each event
         length = time[-1:].sum()
-        velocity = self._velocity[np.append(events[1:], PAD)[: len(events)]]  # (T,) what the next event says
+        velocity = self._velocity[np.append(events[1:], PAD)[: len(events)]]  # (T,) velocity in the next event, or -1
         keys = np.maximum(self._down[events], self._up[events])
-        order = np.argsort(keys, kind="stable")  # the life of each key in turn
+        order = np.argsort(keys, kind="stable")  # by key, then time
         order = order[keys[order] >= 0]
         events, keys, time, velocity = events[order], keys[order], time[order], velocity[order]
         rings_until = np.minimum(time + UNCLOSED, length)
@@ -120,7 +127,7 @@ class MidiTokenizer:
         return piano_score(time[down], end[down], keys[down], velocity[down])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps: enough to tell whether other ids would mean other events."""
+        """A description for `from_dict`, with a digest that identifies the events of all ids."""
         names = "\n".join(self._events.vocab)
         return {
             "kind": self.kind,
@@ -132,7 +139,7 @@ class MidiTokenizer:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from what `to_dict` returned. InputError: made with another vocabulary."""
+        """Rebuild from `to_dict`. Raises InputError if that describes another vocabulary."""
         tokenizer = cls()
         for key, expected in tokenizer.to_dict().items():
             if data.get(key) != expected:
@@ -147,6 +154,6 @@ def write_midi(path: Path | str, score: Score) -> None:
 
 
 def _steps(time_shift: str) -> int:
-    """Steps of 10 ms that miditok's "beats.positions.resolution" stands for."""
+    """Convert miditok's "beats.positions.resolution" to steps of 10 ms."""
     beats, positions, resolution = map(int, time_shift.split("."))
     return (beats * resolution + positions) * STEPS_PER_BEAT // resolution

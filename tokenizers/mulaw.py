@@ -1,4 +1,4 @@
-"""Raw audio as mu-law: each sample is one of 256 levels, fine near silence and coarse where it is loud."""
+"""Tokenizer for raw audio: mu-law, with 256 levels per sample, which are finer near silence."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
@@ -14,19 +14,20 @@ from waveletgpt.tokenizers.registry import check_ids, construct
 
 @dataclass(frozen=True)
 class MuLawTokenizer:
-    """Waveforms in [-1, 1] at `sample_rate` Hz to `levels` ids and back, by mu-law companding (ITU-T G.711).
+    """Waveforms in [-1, 1] to ids and back, by mu-law companding (ITU-T G.711).
 
-    With mu = levels - 1, a sample x becomes c(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu), and c is rounded to
-    the nearest of `levels` values 2/mu apart, from -1 to 1. So decode(encode(x)) = y is off by at most half
-    of that step, up to float32 rounding,
+    With mu = levels - 1, a sample x becomes c(x) = sign(x) ln(1 + mu |x|) / ln(1 + mu). Then c is rounded to the
+    nearest of `levels` values from -1 to 1, which are 2/mu apart. So for y = decode(encode(x)) the error is at most
+    half a step, up to float32 rounding:
 
-        |c(y) - c(x)| <= 1 / mu,   which in the waveform is   |y - x| <= (1/mu + |x|) ((1 + mu)^(1/mu) - 1).
+        |c(y) - c(x)| <= 1 / mu,   and in the waveform   |y - x| <= (1/mu + |x|) ((1 + mu)^(1/mu) - 1).
 
-    For 256 levels that is 0.000086 + 0.022 |x|: finer than 13 bits near silence, 2.2 % of a loud sample.
-    encode(decode(ids)) gives the same ids.
+    For 256 levels the second bound is 0.000086 + 0.022 |x|: better than 13 bits near silence, 2.2 % of a loud sample.
+    encode(decode(ids)) equals ids. Raises InputError for an invalid sample rate or number of levels.
     """
 
     sample_rate: int = 16000
+    """Hz."""
     levels: int = 256
 
     kind: ClassVar[str] = "mulaw"
@@ -39,31 +40,31 @@ class MuLawTokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """How many levels there are."""
+        """Number of levels."""
         return self.levels
 
     @property
     def start(self) -> Tensor:
-        """What an unprompted sound follows: the id of silence."""
+        """(1,), the id of silence."""
         return self.encode(torch.zeros(1))
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Ids (S,) int64 of a waveform (S,), clipped to [-1, 1]. Raises InputError for NaN or inf."""
+        """Encode a waveform (S,), clipped to [-1, 1], to ids (S,) int64. Raises InputError for NaN or inf."""
         check_waveform(waveform)
         ids: Tensor = torchaudio.functional.mu_law_encoding(waveform.float().clamp(-1, 1), self.levels)
         return ids
 
     def decode(self, ids: Tensor) -> Tensor:
-        """Waveform (S,) float32 in [-1, 1] of ids (S,). Raises InputError for an id that is no level."""
+        """Decode ids (S,) to a waveform (S,) float32 in [-1, 1]. Raises InputError for ids outside the vocabulary."""
         check_ids(ids, self.levels)
         waveform: Tensor = torchaudio.functional.mu_law_decoding(ids.float(), self.levels)
-        return waveform.clamp(-1, 1)  # the exponential's rounding can pass 1 by an ulp
+        return waveform.clamp(-1, 1)  # rounding of the exponential can exceed 1 by one ulp
 
     def to_dict(self) -> dict[str, Any]:
-        """The sample rate and the number of levels, under their names."""
+        """A description for `from_dict`: sample rate and number of levels."""
         return {"kind": self.kind, **asdict(self)}
 
     @classmethod
     def from_dict(cls, description: dict[str, Any]) -> Self:
-        """The inverse of `to_dict`."""
+        """Rebuild from `to_dict`. Raises InputError for a malformed description."""
         return construct(cls, description)

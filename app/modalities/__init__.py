@@ -1,1 +1,1 @@
-"""A file for each kind of data: prompts, results and files."""
+"""One file for each kind of data: reading prompts, drawing results, writing files."""

@@ -1,4 +1,4 @@
-"""Raw audio: a file or a recording, continued sample by sample."""
+"""Raw audio: continues a file or a recording, sample by sample."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 
 
 class Audio(AppModality[MuLawTokenizer]):
-    """Samples of a waveform."""
+    """Audio, whose tokens are samples of a waveform."""
 
     prompt = PromptField(
         "Prompt: an audio file or a recording",
@@ -33,30 +33,30 @@ class Audio(AppModality[MuLawTokenizer]):
     }
 
     def read_prompt(self, source: str | Path, tokenizer: MuLawTokenizer) -> Tensor:
-        """Ids of a sound file, resampled and brought to the loudness of the training data."""
+        """Encode an audio file, resampled and set to the loudness of the training data."""
         return tokenizer.encode(read_audio(source, tokenizer.sample_rate))
 
     def count(self, amount: float, tokenizer: MuLawTokenizer) -> int:
-        """Samples in `amount` seconds."""
+        """Number of samples in `amount` seconds."""
         return max(1, round(amount * tokenizer.sample_rate))
 
     def view(self, completion: Completion, tokenizer: MuLawTokenizer, shared: int = 0) -> str:  # noqa: ARG002
-        """Waveform above spectrogram."""
+        """Waveform and spectrogram."""
         rate = tokenizer.sample_rate
         boundary, total = completion.prompt_length / rate, (completion.prompt_length + completion.wanted) / rate
         description = f"Waveform and spectrogram of {len(completion.ids) / rate:.2f} seconds of sound"
         return sound_figure(tokenizer.decode(completion.ids).numpy(), rate, description, boundary=boundary, total=total)
 
     def clip(self, completion: Completion, tokenizer: MuLawTokenizer) -> Clip:
-        """The sound itself."""
+        """The sound of prompt and continuation."""
         return Clip(tokenizer.decode(completion.ids), tokenizer.sample_rate)
 
     def count_in_words(self, count: int, tokenizer: MuLawTokenizer) -> str:
-        """Samples, and how long they last."""
+        """Number of samples and their duration."""
         return f"{super().count_in_words(count, tokenizer)} ({count / tokenizer.sample_rate:.4f} s)"
 
     def facts(self, completion: Completion, tokenizer: MuLawTokenizer) -> dict[str, Any]:
-        """How long it is, and how much of that is the prompt."""
+        """Duration of the result and of the prompt in it, and sample rate."""
         rate = tokenizer.sample_rate
         return {
             "seconds": len(completion.ids) / rate,

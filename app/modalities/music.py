@@ -1,4 +1,4 @@
-"""Piano music: a MIDI file, continued event by event."""
+"""Piano music: continues a MIDI file, event by event."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,11 +13,11 @@ from waveletgpt.tokenizers.midi import MidiTokenizer, write_midi
 from waveletgpt.tokenizers.piano.performance import STEPS_PER_SECOND
 from waveletgpt.tokenizers.piano.soundfont import render
 
-SAMPLE_RATE = 22_050  # Hz, of the rendering; a piano has next to nothing above 11 kHz
+SAMPLE_RATE = 22_050  # Hz, of WAV files; a piano has almost no sound above 11 kHz
 
 
 class Music(AppModality[MidiTokenizer]):
-    """Keys down, keys up, velocities and steps of time."""
+    """Piano music, whose tokens are MIDI events."""
 
     prompt = PromptField(
         "Prompt: a MIDI file",
@@ -35,12 +35,8 @@ class Music(AppModality[MidiTokenizer]):
     }
 
     def read_prompt(self, source: str | Path, tokenizer: MidiTokenizer) -> Tensor:
-        """Ids of a MIDI file, all its tracks but drums as one piano."""
+        """Encode a MIDI file. All tracks except drums become one piano."""
         return tokenizer.encode(source)
-
-    def count(self, amount: float, tokenizer: MidiTokenizer) -> int:  # noqa: ARG002, a token is an event
-        """As many tokens as events."""
-        return max(1, round(amount))
 
     def view(self, completion: Completion, tokenizer: MidiTokenizer, shared: int = 0) -> str:  # noqa: ARG002
         """A piano roll."""
@@ -48,12 +44,12 @@ class Music(AppModality[MidiTokenizer]):
         return piano_roll_figure(notes, f"Piano roll of {len(notes.onset)} notes", boundary=prompt.end)
 
     def facts(self, completion: Completion, tokenizer: MidiTokenizer) -> dict[str, Any]:
-        """How many notes it has, how long it is, and how much of that is the prompt."""
+        """Number of notes, duration of the result and of the prompt in it."""
         notes, prompt = _notes(completion.ids, tokenizer), _notes(completion.ids[: completion.prompt_length], tokenizer)
         return {"notes": len(notes.onset), "seconds": notes.end, "prompt_seconds": prompt.end}
 
     def write(self, completion: Completion, tokenizer: MidiTokenizer, path: Path) -> None:
-        """Write a MIDI file, or the sound of a piano as a WAV file."""
+        """Write a MIDI file, or a WAV file of the piano's sound."""
         score = tokenizer.decode(completion.ids)
         if path.suffix.lower() == ".wav":
             write_wav(path, render(score, SAMPLE_RATE), SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Text: a typed prompt or a text file, continued character by character."""
+"""Text: continues a typed prompt or a text file, character by character."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ EXAMPLES = ("It was a ", "it was a ")
 
 
 class Text(AppModality[CharacterTokenizer]):
-    """Characters."""
+    """Text, whose tokens are characters."""
 
     prompt = PromptField("Prompt", "The beginning of a text, which both models continue.")
     length = Extent(500, 50, 2000, 50)
@@ -27,7 +27,7 @@ class Text(AppModality[CharacterTokenizer]):
     fact_types: ClassVar[dict[str, str]] = {"text": "string"}
 
     def read_prompt(self, source: str | Path, tokenizer: CharacterTokenizer) -> Tensor:
-        """Ids of typed text or of a UTF-8 file."""
+        """Encode typed text or a UTF-8 file."""
         if isinstance(source, str):
             if not source:
                 raise InputError("the prompt is empty; type at least one character")
@@ -45,31 +45,27 @@ class Text(AppModality[CharacterTokenizer]):
         except InputError as error:
             raise InputError(f"{source}: {error}") from None
 
-    def count(self, amount: float, tokenizer: CharacterTokenizer) -> int:  # noqa: ARG002, a token is a character
-        """As many tokens as characters."""
-        return max(1, round(amount))
-
     def view(self, completion: Completion, tokenizer: CharacterTokenizer, shared: int = 0) -> str:
-        """The text, its prompt paler, what both columns share underlined."""
+        """The text, with a paler prompt. Text that both columns have in common is underlined."""
         parts = completion.ids[: completion.prompt_length], completion.new[:shared], completion.new[shared:]
         return sheet(*(tokenizer.decode(part) for part in parts), writing=completion.ongoing)
 
     def facts(self, completion: Completion, tokenizer: CharacterTokenizer) -> dict[str, Any]:
-        """The text itself."""
+        """Prompt and continuation."""
         return {"text": tokenizer.decode(completion.ids)}
 
     def write(self, completion: Completion, tokenizer: CharacterTokenizer, path: Path) -> None:
-        """Write UTF-8 text."""
+        """Write a UTF-8 file."""
         write_text(path, tokenizer.decode(completion.ids))
 
     def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:
-        """The first of `EXAMPLES` whose characters are in every alphabet."""
+        """The first of `EXAMPLES` that every alphabet can encode."""
         alphabets = [str(tokenizer.get("alphabet", "")) for tokenizer in tokenizers]
         fitting = (text for text in EXAMPLES if all(set(text) <= set(alphabet) for alphabet in alphabets))
         return next(fitting, "")
 
     def check_target(self, path: Path) -> None:
-        """Text may have any name."""
+        """Accept any file name, but no directory."""
         if path.is_dir():
             raise InputError(f"{path} is a directory; give the name of a file to write")
 

@@ -1,4 +1,4 @@
-"""A score as one pianist performs it: one track, true time on a 10 ms grid, no pedal and no tempo."""
+"""Reads MIDI files and converts scores to one piano track in real time, on a 10 ms grid, without pedal."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ Array = NDArray[np.int64]
 
 
 def read_midi(path: Path) -> ScoreTick:
-    """Read a Standard MIDI File. InputError: it is missing, unreadable or damaged."""
+    """Read a Standard MIDI File. Raises InputError if it is missing, unreadable or damaged."""
     try:
         with path.open("rb") as file:
             data = file.read(len(FIRST_BYTES))
@@ -40,7 +40,7 @@ def read_midi(path: Path) -> ScoreTick:
     if not data.startswith(FIRST_BYTES):
         raise InputError(f"{path}: not a MIDI file (a MIDI file begins with MThd)")
     if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB; no performance is")
+        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB; give a single performance")
     if any(start + length > len(data) for start, length in _chunks(data)):
         raise InputError(f"{path}: a damaged MIDI file (it ends in the middle of a track)")
     try:
@@ -51,16 +51,23 @@ def read_midi(path: Path) -> ScoreTick:
 
 
 def perform(score: Score, name: str = "the score") -> ScoreTick:
-    """Return `score` as `piano_score` builds it, at its own times in seconds, rounded to 10 ms.
+    """Merge all tracks except drums into one piano track, with times in seconds rounded to 10 ms.
 
-    All tracks but drums are merged, their sustain pedals (each its own track's) folded into the note
-    ends; other controllers, bends and programs are dropped. Onsets move by 5 ms at most.
+    Each track's sustain pedal is applied to its notes. Other controllers, bends and programs are dropped. Onsets move
+    by 5 ms at most.
+
+    Args:
+        score: any score.
+        name: what error messages call it.
+
+    Returns:
+        The score that `piano_score` builds.
 
     Raises:
         InputError: no notes, only drums, no time base, times before the start, or more than 24 hours.
     """
     if score.ticks_per_quarter <= 0:
-        raise InputError(f"{name}: no ticks per quarter note, so its times mean nothing")
+        raise InputError(f"{name}: no ticks per quarter note, so its times have no meaning")
     score = in_ticks(score)
     tracks = [track for track in score.tracks if len(track.notes)]
     pitched = [track for track in tracks if not track.is_drum]
@@ -77,15 +84,19 @@ def perform(score: Score, name: str = "the score") -> ScoreTick:
 
 
 def piano_score(onset: Array, end: Array, pitch: Array, velocity: Array) -> ScoreTick:
-    """Return one piano track at 120 beats a minute and 50 ticks a beat, its notes by onset, then pitch.
+    """Build a score that one piano can play.
 
-    What one key can do is enforced. Notes of a pitch with the same onset become one, as loud as the
-    loudest and as long as the longest; a note ends at the latest where its pitch is struck again; and
-    every note lasts a step at least.
+    Notes of equal pitch and onset become one, with the highest velocity and the longest duration. A note ends at the
+    latest when its key is struck again. Each note lasts at least one step.
 
     Args:
-        onset, end: (N,) steps of 10 ms.
-        pitch, velocity: (N,) MIDI numbers, 0 to 127.
+        onset: (N,) in steps of 10 ms.
+        end: (N,) in steps of 10 ms.
+        pitch: (N,) MIDI number, 0 to 127.
+        velocity: (N,) MIDI number, 0 to 127.
+
+    Returns:
+        One piano track at 120 beats per minute and 50 ticks per beat, its notes sorted by onset, then pitch.
     """
     score = ScoreTick(STEPS_PER_BEAT)
     score.tempos.append(TempoTick(0, 120.0))
@@ -111,12 +122,12 @@ def piano_score(onset: Array, end: Array, pitch: Array, velocity: Array) -> Scor
 
 
 def in_ticks(score: Score) -> ScoreTick:
-    """Return `score` with its times in ticks, as it is if they are."""
+    """`score` with times in ticks; `score` itself if it has them."""
     return score if isinstance(score, ScoreTick) else cast(ScoreTick, score.to("tick"))
 
 
 def _chunks(data: bytes) -> Iterator[tuple[int, int]]:
-    """Where each chunk of a Standard MIDI File starts, and its length. symusic trusts the lengths."""
+    """Start and length of each chunk of a Standard MIDI File. symusic does not check the lengths."""
     start = 8
     while start <= len(data):
         length = int.from_bytes(data[start - 4 : start])
@@ -125,7 +136,7 @@ def _chunks(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _sounding_notes(track: TrackTick) -> Array:
-    """Onset, end, pitch and velocity of a track's notes, (4, N), in ticks, under its sustain pedal."""
+    """Onset, end, pitch and velocity of a track's notes, (4, N), with its pedal applied. Times are in ticks."""
     notes = {name: values.astype(np.int64) for name, values in track.notes.numpy().items()}
     controls = track.controls.numpy()
     sustain = controls["number"] == 64
@@ -138,7 +149,7 @@ def _sounding_notes(track: TrackTick) -> Array:
 
 
 def _seconds(ticks: Array, score: ScoreTick) -> NDArray[np.float64]:
-    """Ticks through the tempo map to seconds. Whole numbers up to the last division, so nothing drifts."""
+    """Convert ticks to seconds by the tempo map. Integers up to the last division avoid drift."""
     tempos = score.tempos.numpy()
     order = np.argsort(tempos["time"], kind="stable")
     times = np.concatenate([[0], tempos["time"][order]]).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Reading one program of a SoundFont 2 file (SoundFont Technical Specification 2.04)."""
+"""Reads one program of a SoundFont 2 file (SoundFont Technical Specification 2.04)."""
 
 import struct
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Generators, by the numbers of section 8.1.2, and the values of those that a zone may leave out.
+# Generator numbers (section 8.1.2), and defaults of those that a zone may omit.
 FILTER_CUTOFF, FILTER_ENVELOPE, HOLD, DECAY, RELEASE = 8, 11, 35, 36, 38
 INSTRUMENT, KEY_RANGE, ATTENUATION, COARSE_TUNE, FINE_TUNE, SAMPLE, ROOT_KEY = 41, 43, 48, 51, 52, 53, 58
 DEFAULTS = {
@@ -28,26 +28,26 @@ Header = tuple[bytes, int, int, int, int, int, int, int]
 
 @dataclass(frozen=True)
 class Zone:
-    """One looped sample and how it sounds the keys from `low` to `high`."""
+    """One looped sample, and how it plays the keys from `low` to `high`."""
 
     low: int
     high: int
-    samples: NDArray[np.float32]  # (S,) in [-1, 1], the loop and one sample more
-    loop: tuple[int, int]  # the index that follows the second is the first
+    samples: NDArray[np.float32]  # (S,) in [-1, 1], up to one sample after the loop
+    loop: tuple[int, int]  # start and end index; after the end, playback continues at the start
     sample_rate: int
-    root: float  # the MIDI pitch of the samples at their own rate
-    cutoff: float  # Hz, of a low-pass filter of second order, as the modulation envelope opens it
+    root: float  # MIDI pitch of the samples at their sample rate
+    cutoff: float  # Hz, of a second-order low-pass filter, with the modulation envelope open
     attenuation: float  # dB
     hold: float  # seconds at full loudness
-    decay: float  # dB a second after that
-    release: float  # dB a second once the key is up
+    decay: float  # dB per second after that
+    release: float  # dB per second after the key comes up
 
 
 def read_zones(data: bytes, program: int) -> list[Zone]:
-    """Return the zones of a melodic program (bank 0) whose samples are looped and have no velocity layers.
+    """The zones of a melodic program (bank 0) with looped samples and no velocity layers.
 
-    The preset level of the file only points to its instruments; offsets given there are not applied.
-    ValueError: `data` is not a SoundFont 2 file that has the program.
+    The preset level is used only to find instruments; its offsets are not applied. Raises ValueError if `data` is not a
+    SoundFont 2 file with that program.
     """
     try:
         return list(_zones(data, program))
@@ -72,7 +72,7 @@ def _zones(data: bytes, program: int) -> Iterator[Zone]:
             if SAMPLE in zone:
                 yield _zone(zone, samples[zone[SAMPLE]], pcm)
             else:
-                shared = zone  # a first zone without a sample is the instrument's global zone
+                shared = zone  # a first zone without a sample sets defaults for the instrument
 
 
 def _zone(zone: Generators, sample: Header, pcm: NDArray[np.int16]) -> Zone:
@@ -98,7 +98,7 @@ def _seconds(timecents: int) -> float:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a RIFF body: tag, contents."""
+    """Tag and contents of each chunk in a RIFF body."""
     start = 0
     while start + 8 <= len(data):
         tag, length = struct.unpack_from("<4sI", data, start)
@@ -107,7 +107,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _generators(chunks: dict[bytes, bytes], level: bytes, first: int, last: int) -> Iterator[Generators]:
-    """The generators of the zones from `first` up to `last`, of the presets (b"p") or instruments (b"i")."""
+    """Generators of zones `first` to `last` - 1. `level` is b"p" for presets, b"i" for instruments."""
     bags = [*struct.iter_unpack("<HH", chunks[level + b"bag"])]  # first generator, first modulator
     generators = [*struct.iter_unpack("<Hh", chunks[level + b"gen"])]
     for zone in range(first, last):
