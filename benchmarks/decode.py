@@ -32,7 +32,7 @@ from waveletgpt.common.errors import run_command
 from waveletgpt.common.progress import progress_bar
 from waveletgpt.models.generation import generate, warm_up
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.training.ranks.processes import pick_device
+from waveletgpt.training.ranks.devices import pick_device
 
 SAMPLE_RATE = 16_000
 MIXERS = ("none", "haar", "learnable")

@@ -31,7 +31,7 @@ from waveletgpt.models.mixers import MIXERS
 from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import Optimizers, make_optimizer
-from waveletgpt.training.ranks.processes import pick_autocast, pick_device, pick_precision
+from waveletgpt.training.ranks.devices import pick_autocast, pick_device, pick_precision
 
 BASELINE = "none"
 WARM_UP = 2

@@ -1,4 +1,4 @@
-"""The command line of `train_*.py` and `compare.py`: a preset, and any setting of it changed by a flag."""
+"""The command line of `train_*.py` and `compare.py`: a preset, and a flag for each setting."""
 
 import argparse
 import os
@@ -20,8 +20,8 @@ from waveletgpt.training.trainer import train
 C = TypeVar("C", bound=TrainConfig)
 
 
-def train_command(modality: str, description: str) -> None:
-    """Run `train_<modality>.py`: read the command line, train, and say where the result is."""
+def train_command(modality: str | None, description: str) -> None:
+    """Run `train_<modality>.py`: read the command line, train, and print where the result is."""
 
     def main() -> None:
         config = parse(TrainConfig, sys.argv[1:], description)
@@ -29,7 +29,7 @@ def train_command(modality: str, description: str) -> None:
             result = train(config, modality=modality)
         except Stopped:
             if os.environ.get("RANK", "0") == "0":
-                print(f"To go on:\n  {command_to_resume(sys.orig_argv, os.environ)}")
+                print(f"To resume:\n  {command_to_resume(sys.orig_argv, os.environ)}")
             raise
         if result.is_first:
             print(
@@ -41,9 +41,12 @@ def train_command(modality: str, description: str) -> None:
 
 
 def command_to_resume(command: Sequence[str], environ: Mapping[str, str]) -> str:
-    """The command line that goes on with the run that `command` (the interpreter first) began, as typed in a shell.
+    """The shell command that resumes the run of `command`.
 
-    `environ` tells whether torchrun started it; on more than one machine all of them have to give it again.
+    Args:
+        command: the words of the command, the interpreter first.
+        environ: the process's environment, which shows whether torchrun started it. On several machines the command
+            must be given on each.
     """
     words = list(command)
     if "LOCAL_WORLD_SIZE" in environ:
@@ -55,7 +58,11 @@ def command_to_resume(command: Sequence[str], environ: Mapping[str, str]) -> str
 
 
 def parse(kind: type[C], arguments: list[str], description: str) -> C:
-    """The settings that `arguments` ask for: those of `--preset` (cpu unless given), changed by the other flags."""
+    """Read settings from the command line: those of --preset (default: cpu), changed by the other flags.
+
+    Raises:
+        InputError: unknown preset, flag or value.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--preset", nargs="?", default="cpu")
     known, rest = parser.parse_known_args(arguments)

@@ -33,7 +33,8 @@ from waveletgpt.training.comparing.study import Study, train_all
 from waveletgpt.training.comparing.variants import GRAMMAR, Variant, parse_variants
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough
-from waveletgpt.training.ranks.processes import Processes, pick_device, pick_precision
+from waveletgpt.training.ranks.devices import pick_device, pick_precision
+from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.stopping import stop_requested
 
 PLAIN = ["--sample-tokens", "0", "--no-tensorboard"]

@@ -1,4 +1,4 @@
-"""The settings of a training run, and the presets that run as shipped."""
+"""The settings of a training run, and presets of them."""
 
 import json
 from collections.abc import Callable
@@ -16,23 +16,23 @@ OptimizerName = Literal["muon", "adamw"]
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Muon and AdamW, or AdamW alone, with linear warm-up, cosine decay and gradient clipping."""
+    """The optimizers, with linear warm-up, cosine decay and gradient clipping."""
 
     name: OptimizerName = "muon"
     """muon: Muon for the matrices of the blocks, AdamW for everything else. adamw: AdamW for all, as in the paper."""
     lr: float = 6e-3
-    """Peak learning rate, of Muon with muon and of AdamW with adamw."""
+    """Peak learning rate: of Muon with muon, of AdamW with adamw."""
     adamw_lr: float = 3e-3
-    """With muon: peak learning rate of AdamW, for embedding, head, norms and filters."""
+    """With muon, the peak learning rate of AdamW, for embedding, head, norms and filters."""
     momentum: float = 0.95
-    """Of Muon."""
+    """Momentum of Muon."""
     min_lr_ratio: float = 0.1
     """Learning rate at the last step, as a fraction of the peak."""
     warmup_steps: int = 200
     weight_decay: float = 0.1
-    """On matrices; norms and wavelet kernels have none."""
+    """Weight decay of matrices. Norms and wavelet kernels have none."""
     betas: tuple[float, float] = (0.9, 0.95)
-    """Of AdamW."""
+    """Betas of AdamW."""
     clip: float = 1.0
     """Largest norm of the gradient."""
 
@@ -64,42 +64,42 @@ class TrainConfig:
     data: Path
     """Directory of prepared data."""
     out: Path
-    """Directory of the run; made if it is not there."""
+    """Directory of the run, made if missing."""
     resume: bool = False
     """Continue the run in --out from its last save."""
     allow_changes: bool = False
-    """With --resume: go on with other settings than the run was begun with, all but those of the model. Of these,
-    block_size may change if positions are rotary: short windows first, longer ones later."""
+    """With --resume: allow settings to differ from those of the run so far, except the model's. block_size may differ
+    too with rotary positions, so that training can begin with short windows."""
     model: GPTConfig = field(default_factory=GPTConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     batch_size: int = 32
-    """Windows of block_size tokens a step, over all processes."""
+    """Windows of block_size tokens in each step, over all processes."""
     accumulate: int = 1
-    """Parts that a batch is read in, one after another, to need less memory; the step is the same."""
+    """Split each batch into this many parts to save memory. The step stays the same."""
     steps: int = 2000
     eval_every: int = 250
-    """Steps between two evaluations; each saves."""
+    """Steps between two evaluations. Each evaluation also saves the run."""
     eval_windows: int = 64
-    """Windows of the validation split that an evaluation reads, the same every time."""
+    """Windows of the validation split in each evaluation, always the same ones."""
     augment: bool = False
-    """Train on windows that the data might as well have held: music in other keys and at other tempos."""
+    """Vary the training windows: music is moved to other keys and tempos."""
     sample_tokens: int | None = None
-    """Tokens of the sample that each evaluation writes to samples/; 0 writes none. Unless given, 500 characters,
-    0.5 s of audio or 500 events."""
+    """Length in tokens of the sample that each evaluation writes to samples/; 0 for none. The default is 500
+    characters, 0.5 s of audio or 500 events."""
     tensorboard: bool = True
-    """Write curves to tensorboard/, if TensorBoard is installed."""
+    """Log to tensorboard/ if TensorBoard is installed."""
     seed: int = 0
-    """Decides initial weights, order of the data and dropout."""
+    """Seed of the initial weights, the order of the data and dropout."""
     device: str = "auto"
-    """auto (an accelerator where there is one), cpu, cuda, ..."""
+    """auto (CUDA if there is a CUDA device, else the CPU), cpu, cuda, mps, ..."""
     precision: Precision = "auto"
-    """auto is bfloat16 autocast on GPUs and on CPUs that multiply it natively (avx512_bf16), float32 on others."""
+    """auto is bfloat16 autocast on CUDA devices and CPUs that multiply bfloat16 natively, else float32."""
     threads: int = 0
-    """CPU threads; 0 leaves the choice to PyTorch. One run a core beats two threads for small models."""
+    """CPU threads; 0 is PyTorch's default. Several small models train faster with one thread each."""
     compile: bool = False
-    """Compile the model with torch.compile; pays on an accelerator."""
+    """Compile the model with torch.compile, which makes training faster on GPUs."""
     shard: bool = False
-    """Split the model among the processes of torchrun (FSDP2), for models that outgrow one GPU."""
+    """Shard the model among the processes of torchrun (FSDP2), for models that outgrow one GPU."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "steps", "eval_every", "eval_windows"):
@@ -116,37 +116,42 @@ class TrainConfig:
             raise InputError(f"--threads is {self.threads}; it must be 0 or more")
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able."""
+        """All settings as JSON-able values."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
         return content
 
 
-MAY_DIFFER = {
+CHANGEABLE = {
     *("data", "out", "resume", "allow_changes"),
     *("device", "threads", "compile", "accumulate", "shard", "sample_tokens", "tensorboard"),
 }
-"""Settings that may differ between a run and its resumption: none of them decides what is learned."""
-OF_A_MACHINE = {"data", "out", "device", "threads"}
+"""Settings that may change when a run is resumed, because they do not affect what is learned."""
+MACHINE_SETTINGS = {"data", "out", "device", "threads"}
 """Settings that may differ between the processes of a run."""
 
 
 def differences(begun: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The settings of `begun` that are others `now`, by dotted name, with their values then.
+    """Compare the settings of a run so far with those it shall go on with.
 
-    Both are of `TrainConfig.to_dict`; what `begun` does not know of had its default.
+    Args:
+        begun: `TrainConfig.to_dict` of the run so far. A missing setting had its default.
+        now: `TrainConfig.to_dict` of now.
+
+    Returns:
+        The settings that differ, by dotted name, with their values in `begun`; without those that may change.
     """
     defaults = _flat(TrainConfig(data=Path(), out=Path()).to_dict())
     then = {**defaults, **_flat(begun)}
-    if begun and "optimizer.name" not in _flat(begun):  # begun when there was AdamW alone
+    if begun and "optimizer.name" not in _flat(begun):  # written before there was a choice
         then["optimizer.name"] = "adamw"
-    if then["precision"] == "auto":  # what it was where a state does not say
+    if then["precision"] == "auto":  # what it meant before it was resolved
         then["precision"] = "float32"
-    flat = {name: value for name, value in _flat(now).items() if name not in MAY_DIFFER}
+    flat = {name: value for name, value in _flat(now).items() if name not in CHANGEABLE}
     return {name: then.get(name) for name, value in flat.items() if then.get(name) != value}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted name."""
+    """Flatten nested settings to dotted names."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
         found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
@@ -154,7 +159,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def as_flags(settings: dict[str, Any]) -> str:
-    """Settings by dotted name as they are given on the command line."""
+    """Settings by dotted name, as flags of the command line."""
     given = []
     for name, value in settings.items():
         values = value if isinstance(value, list) else [value]
@@ -196,5 +201,5 @@ PRESETS: dict[str, Preset] = {
         compile=True,
     ),
 }
-"""debug: seconds anywhere. cpu: an hour on a core, so a baseline and its twin in an hour on two. paper: the paper's
-shape and 393 million tokens, for one GPU."""
+"""debug: seconds on any machine. cpu: an hour on one core, so a baseline and its twin take an hour on two cores.
+paper: the paper's shape and 393 million tokens, for one GPU."""

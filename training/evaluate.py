@@ -1,4 +1,4 @@
-"""Measure a checkpoint's loss on a split of prepared data; the last line printed is one JSON object."""
+"""Measure the loss of a checkpoint on a split of prepared data. The last line printed is one JSON object."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate
-from waveletgpt.training.ranks.processes import pick_device
+from waveletgpt.training.ranks.devices import pick_device
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,16 @@ class Config:
     checkpoint: Path
     """Directory of the checkpoint."""
     data: Path
-    """Directory of prepared data, of the checkpoint's modality and vocabulary."""
+    """Directory of prepared data, with the checkpoint's kind of data and vocabulary."""
     split: Literal["val", "test", "train"] = "val"
     windows: int = 500
-    """How many windows of block_size tokens are read, evenly spread over the split; 0 reads all of it."""
+    """Number of windows of block_size tokens, evenly spaced over the split; 0 for all of the split."""
     batch_size: int = 16
-    """Windows read at a time; the loss does not depend on it."""
+    """Windows in a forward pass. The loss does not depend on it."""
     device: str = "auto"
+    """auto (CUDA if there is a CUDA device, else the CPU), cpu, cuda, mps, ..."""
     threads: int = 0
-    """CPU threads; 0 leaves the choice to PyTorch."""
+    """CPU threads; 0 is PyTorch's default."""
 
     def __post_init__(self) -> None:
         if self.windows < 0:
@@ -45,13 +46,20 @@ class Config:
 
 
 def measure(config: Config) -> dict[str, Any]:
-    """The checkpoint's loss and what it was measured on, JSON-able."""
+    """Measure the loss of a checkpoint.
+
+    Returns:
+        The loss and what it was measured on, JSON-able.
+
+    Raises:
+        InputError: checkpoint and data cannot be used together, or one of them not at all.
+    """
     dataset = Dataset.open(config.data)
     checkpoint = load_checkpoint(config.checkpoint, modality=dataset.info.modality, device=pick_device(config.device))
     if checkpoint.info.tokenizer != dataset.info.tokenizer:
         raise InputError(
-            f"{config.checkpoint} and {config.data} differ in their vocabulary; prepare the data with the tokenizer "
-            "that the checkpoint was trained with"
+            f"{config.checkpoint} and {config.data} have different vocabularies; prepare the data with the "
+            "checkpoint's tokenizer"
         )
     block_size = checkpoint.model.config.block_size
     tokens = dataset.tokens(config.split)

@@ -1,7 +1,7 @@
-"""The loss of a model on held-out tokens, and the units it is told in."""
+"""The loss of a model."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -9,12 +9,11 @@ from torch.nn import functional as F
 
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.data import Tokens, windows_at
-
-Autocast = Callable[[], AbstractContextManager[None]]
+from waveletgpt.training.ranks.devices import Autocast
 
 
 def token_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean negative log-likelihood in nats of targets (B, T) under logits (B, T, V)."""
+    """Mean cross-entropy, in nats per token, of targets (B, T) under logits (B, T, V)."""
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
@@ -28,9 +27,15 @@ def evaluate(
     autocast: Autocast = nullcontext,
     advance: Callable[[int], None] = lambda _: None,
 ) -> float:
-    """Mean loss in nats per token over the windows of `tokens` that begin at `offsets`.
+    """Measure the mean loss over windows, in nats per token.
 
-    `advance` is told how many windows were just read.
+    Args:
+        model: the model; it is in evaluation mode meanwhile.
+        tokens: ids (N,).
+        offsets: where the windows of block_size tokens begin.
+        batch_size: windows in a forward pass.
+        autocast: makes the context in which the model computes.
+        advance: called with the number of windows just read.
     """
     was_training = model.training
     model.eval()

@@ -10,29 +10,29 @@ from torch import Tensor, nn
 from waveletgpt.training.config import OptimizerConfig
 
 FUSED = {"cpu", "cuda", "mps", "xpu"}
-"""Devices that PyTorch has a fused AdamW for."""
+"""Devices on which PyTorch has a fused AdamW."""
 MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.Muon: ("momentum_buffer",),
 }
-"""What each optimizer remembers of a parameter, by the name that PyTorch gives it."""
+"""The state that each optimizer keeps for a parameter, by PyTorch's names."""
 
 
 class Optimizers:
-    """Several optimizers, each with its share of a model's parameters, that step as one."""
+    """Several optimizers, each for some of a model's parameters, used as one."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         self.parts = parts
-        self.peaks = [group["lr"] for group in self.param_groups]
+        self.peak_lrs = [group["lr"] for group in self.param_groups]
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of all parts, one after the other."""
+        """The parameter groups of all optimizers, in their order."""
         return [group for part in self.parts for group in part.param_groups]
 
-    def set_rate(self, fraction: float) -> None:
-        """Use this fraction of each group's peak learning rate from the next step on."""
-        for group, peak in zip(self.param_groups, self.peaks, strict=True):
+    def set_lr(self, fraction: float) -> None:
+        """Set each group's learning rate to this fraction of its peak."""
+        for group, peak in zip(self.param_groups, self.peak_lrs, strict=True):
             group["lr"] = peak * fraction
 
     def step(self) -> None:
@@ -45,8 +45,8 @@ class Optimizers:
         for part in self.parts:
             part.zero_grad(set_to_none=True)
 
-    def memories(self) -> Iterator[tuple[Tensor, dict[str, Tensor], tuple[str, ...]]]:
-        """Each parameter, what is remembered of it (to be read or filled), and under which names."""
+    def states(self) -> Iterator[tuple[Tensor, dict[str, Tensor], tuple[str, ...]]]:
+        """Each parameter, its state (to be read or filled) and the names in that state."""
         for part in self.parts:
             for group in part.param_groups:
                 for parameter in group["params"]:
@@ -54,10 +54,15 @@ class Optimizers:
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
-    """Muon for the matrices in `model.blocks`, AdamW for everything else; AdamW for all with `config.name` "adamw".
+    """Make the optimizers of `model` that `config.name` asks for.
 
-    Matrices are decayed, but not those of the mixers. AdamW is fused where the device has it. Muon is
-    torch.optim.Muon (kellerjordan.github.io/posts/muon), its updates scaled to the size of AdamW's (arXiv 2502.16982).
+    muon: torch.optim.Muon (kellerjordan.github.io/posts/muon) for the matrices in `model.blocks`, with updates of the
+    same size as AdamW's (arXiv 2502.16982), and AdamW for all other parameters. adamw: AdamW for all.
+    Matrices have weight decay, but not those of the mixers. AdamW is fused on devices that have it.
+
+    Muon computes its update from the whole momentum of a matrix, in bfloat16. Two processes under torchrun train as
+    one does (tests/training/test_processes.py, gloo on CPUs): with DDP each process computes the same updates; with
+    FSDP2 DTensor gathers each matrix for its products in every process, so sharding saves memory but no work here.
     """
     by_muon, decayed, others = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
     for name, p in model.named_parameters():
@@ -85,9 +90,13 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
     return Optimizers(muon, adamw)
 
 
-def rate_fraction(config: OptimizerConfig, step: int, steps: int) -> float:
-    """The learning rate of 0-based `step` out of `steps` over its peak: linear warm-up, then half a cosine down to
-    min_lr_ratio.
+def lr_fraction(config: OptimizerConfig, step: int, steps: int) -> float:
+    """The learning rate of a step, as a fraction of its peak: linear warm-up, then half a cosine to min_lr_ratio.
+
+    Args:
+        config: the optimizer's settings.
+        step: the step, from 0.
+        steps: steps of the whole run.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps

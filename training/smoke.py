@@ -1,4 +1,4 @@
-"""Everything once, on data made here: prepare, train the debug preset, evaluate, generate, in all modalities."""
+"""Try everything once: prepare built-in data, train the debug preset, evaluate and generate, for all kinds of data."""
 
 import shutil
 import subprocess
@@ -14,11 +14,11 @@ from waveletgpt.training.preparing.source import BUILTIN
 
 SCRIPTS = Path(__file__).parent
 OUTPUTS = {"text": ("200", "text.txt"), "audio": ("0.05", "audio.wav"), "music": ("100", "music.mid")}
-"""By modality: how much to generate, and the file to write."""
+"""For each kind of data: the length to generate, and the file to write."""
 
 
 def commands(modality: str, folder: Path) -> list[list[str]]:
-    """The commands of one modality, in their order."""
+    """The commands for one kind of data, in their order."""
     data, length_and_name = folder / f"{modality}-data", OUTPUTS[modality]
     python, found = [sys.executable], []
     found.append([*python, f"{SCRIPTS}/prepare_{modality}.py", "--source", BUILTIN, "--out", f"{data}"])
@@ -35,7 +35,7 @@ def commands(modality: str, folder: Path) -> list[list[str]]:
 
 
 def main() -> None:
-    """Run all commands in a temporary folder, which goes away at the end; the first that fails ends it."""
+    """Run all commands in a temporary folder until one fails, and remove the folder."""
     console = Console(highlight=False, soft_wrap=True)
     started = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="waveletgpt-smoke-"))
@@ -47,7 +47,7 @@ def main() -> None:
                     exit_with("the command above failed", 1)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    console.print(f"[bold green]smoke: all three modalities work, {time.monotonic() - started:.0f} s")
+    console.print(f"[bold green]smoke: all three kinds of data work, {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

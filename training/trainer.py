@@ -12,18 +12,20 @@ from torch import Tensor, nn
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.batches import Batches
-from waveletgpt.training.config import OF_A_MACHINE, TrainConfig
+from waveletgpt.training.config import MACHINE_SETTINGS, TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate, token_loss
-from waveletgpt.training.optimizer import make_optimizer, rate_fraction
-from waveletgpt.training.ranks.parallel import gradients_meet, spread
-from waveletgpt.training.ranks.processes import pick_autocast, pick_device, pick_precision, process_group, to_device
+from waveletgpt.training.gradients import GradientCheck
+from waveletgpt.training.optimizer import lr_fraction, make_optimizer
+from waveletgpt.training.ranks.devices import compute_settings, pick_autocast, pick_device, pick_precision, to_device
+from waveletgpt.training.ranks.parallel import gradient_sync, parallelize
+from waveletgpt.training.ranks.processes import process_group
 from waveletgpt.training.runs.progress import TrainingProgress
 from waveletgpt.training.runs.run import Run
 from waveletgpt.training.runs.stopping import Stopped, stop_requested
 
 LOG_EVERY = 10
-"""Steps between two looks at the loss, the clock and the signals, if these take no longer than LOOK_SECONDS."""
+"""Steps between two looks at the loss, the clock and the signals, unless they take longer than LOOK_SECONDS."""
 LOOK_SECONDS = 2.0
 
 
@@ -35,19 +37,27 @@ class Result:
     val_loss: float
     best_val_loss: float
     seconds: float
-    """Spent in training steps; evaluations and saves do not count."""
+    """Time spent in training steps, without evaluations and saves."""
     is_first: bool = True
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process writes files and prints."""
 
 
 def train(config: TrainConfig, *, modality: str | None = None) -> Result:
-    """Train a model on the prepared data in `config.data`; `training.run.Run` says what is written.
+    """Train a model on the prepared data in `config.data`; `training.runs.run.Run` describes the files it writes.
 
-    Raises InputError for data or settings that cannot be used, before anything is written, and when the loss is
-    no longer finite; DiskFullError; and Stopped, after saving, when Ctrl-C or SIGTERM asked to stop.
+    Args:
+        config: the settings.
+        modality: the kind of data that `config.data` must hold, if it matters.
+
+    Raises:
+        InputError: the data or settings cannot be used; nothing has been written.
+        GradientError: a parameter of the model does not learn; nothing has been saved.
+        DivergedError: the loss is no longer finite; earlier saves are kept.
+        DiskFullError: there is no room for a file.
+        Stopped: Ctrl-C or SIGTERM asked to stop; the run has been saved.
     """
-    with process_group() as processes, stop_requested() as stopping:
-        with processes.together():
+    with process_group() as processes, stop_requested() as stopping, compute_settings(config.threads):
+        with processes.share_errors():
             dataset = Dataset.open(config.data, modality=modality)
             device = pick_device(config.device, processes.local_rank)
             precision = pick_precision(config.precision, device)
@@ -56,34 +66,33 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
             batches = Batches(dataset, config, processes)
             val_tokens, T = dataset.tokens("val"), config.model.block_size
             check_long_enough(val_tokens, T, f"{config.data}: the val split")
-            validation = processes.share_evenly(spread_offsets(len(val_tokens), T, config.eval_windows))
+            val_offsets = processes.share_evenly(spread_offsets(len(val_tokens), T, config.eval_windows))
             if config.shard and processes.world == 1:
                 raise InputError("--shard splits the model among processes; start several with torchrun")
-        shared = {name: value for name, value in config.to_dict().items() if name not in OF_A_MACHINE}
+        shared = {name: value for name, value in config.to_dict().items() if name not in MACHINE_SETTINGS}
         processes.check_same({**shared, "data": dataset.info.splits})
 
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        torch.set_float32_matmul_precision("high")
         autocast = pick_autocast(config.precision, device)
         torch.manual_seed(config.seed)
         model = GPT(config.model)
-        forward = spread(model, device, processes, shard=config.shard)
+        forward = parallelize(model, device, processes, shard=config.shard)
         optimizer = make_optimizer(model, config.optimizer)
+        gradients = GradientCheck(model, processes, compiled=config.compile)
         if config.compile:
             forward.compile()
 
         def take_step(step: int) -> Tensor:
-            """Learn from the batch of `step`; its loss stays on the device, so that no step waits for it."""
-            optimizer.set_rate(rate_fraction(config.optimizer, step, config.steps))
+            """Learn from the batch of `step`. Returns its loss on the device, so that the CPU need not wait for it."""
+            optimizer.set_lr(lr_fraction(config.optimizer, step, config.steps))
             torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
             losses = []
             for inputs, targets, is_last in batches.parts(step):
-                with gradients_meet(forward, is_last):
+                with gradient_sync(forward, is_last):
                     with autocast():
                         loss = token_loss(forward(to_device(inputs, device)), to_device(targets, device))
                     (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
                 losses.append(loss.detach())
+            gradients.look()
             nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
             optimizer.step()
             optimizer.zero_grad()
@@ -92,32 +101,35 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
         console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_first)
         with (
             Run(config, dataset.info, model, optimizer, processes=processes, console=console) as run,
-            TrainingProgress(config, dataset.info, run.standing.step, console) as progress,
+            TrainingProgress(config, dataset.info, run.progress.step, console) as display,
         ):
-            standing, stride = run.standing, 1
-            while standing.step < config.steps:
+            progress, stride = run.progress, 1
+            while progress.step < config.steps:
                 started = time.perf_counter()
-                begin, end = standing.step, next_pause(standing.step, config, stride)
+                begin, end = progress.step, next_pause(progress.step, config, stride)
                 losses = processes.means(torch.stack([take_step(step) for step in range(begin, end)]))
                 seconds = time.perf_counter() - started
+                evaluates = end % config.eval_every == 0 or end == config.steps
+                gradients.judge(early=evaluates or not all(map(math.isfinite, losses)))
                 check_finite(losses, begin, run)
-                standing.advance(losses, seconds)
+                progress.advance(losses, seconds)
                 stride = steps_within(LOOK_SECONDS, processes.mean(seconds / len(losses)))
-                progress.update(end, losses, seconds)
+                display.update(end, losses, seconds)
 
-                if end % config.eval_every == 0 or end == config.steps:
-                    train_loss = standing.loss_sum / standing.loss_count
-                    mean = evaluate(model, val_tokens, validation, batch_size=config.batch_size, autocast=autocast)
+                if evaluates:
+                    train_loss = progress.loss_sum / progress.loss_count
+                    mean = evaluate(model, val_tokens, val_offsets, batch_size=config.batch_size, autocast=autocast)
                     val_loss = processes.mean(mean)
                     check_finite([val_loss], end - 1, run)
                     is_best = run.record(train_loss, val_loss)
-                    progress.evaluated(train_loss, val_loss, is_best=is_best)
+                    display.evaluated(train_loss, val_loss, is_best=is_best)
                 if processes.any(stopping()) and end < config.steps:
+                    gradients.judge(early=True)
                     run.save()
-                    progress.stopped()
+                    display.stopped()
                     raise Stopped(end)
-    val_loss = standing.metrics[-1]["val_loss"]
-    return Result(standing.step, val_loss, standing.best_val_loss, standing.seconds, processes.is_first)
+    val_loss = progress.metrics[-1]["val_loss"]
+    return Result(progress.step, val_loss, progress.best_val_loss, progress.seconds, processes.is_first)
 
 
 class DivergedError(InputError):
@@ -125,7 +137,7 @@ class DivergedError(InputError):
 
 
 def check_finite(losses: list[float], step: int, run: Run) -> None:
-    """DivergedError if training has diverged in the steps that follow `step`; called before anything is saved."""
+    """Raise DivergedError if one of the `losses` of the steps after `step` is not finite. Called before a save."""
     for at, loss in enumerate(losses, step + 1):
         if not math.isfinite(loss):
             saved = f"go on from step {run.saved_at:,}, the last saved, with --resume --allow-changes"
@@ -136,15 +148,15 @@ def check_finite(losses: list[float], step: int, run: Run) -> None:
 
 
 def dropout_seed(seed: int, step: int, rank: int) -> int:
-    """What seeds the random draws of a step on one process: a function of these alone, as the order of the data is."""
+    """The seed of a step's dropout on one process. It depends on nothing else, so that runs can be resumed."""
     return int(np.random.SeedSequence([seed, step], spawn_key=(1 + rank,)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def next_pause(step: int, config: TrainConfig, stride: int = LOG_EVERY) -> int:
-    """The step after `step` at which to look up: to show progress every `stride` steps, to evaluate, or to end."""
+    """The next step after which to pause: every `stride` steps to show progress, to evaluate, and at the end."""
     return min((step // stride + 1) * stride, (step // config.eval_every + 1) * config.eval_every, config.steps)
 
 
 def steps_within(seconds: float, each: float) -> int:
-    """How many steps that take `each` seconds fit into `seconds`, from 1 to LOG_EVERY."""
+    """How many steps of `each` seconds fit into `seconds`, from 1 to LOG_EVERY."""
     return max(1, min(LOG_EVERY, int(seconds / max(each, 1e-9))))

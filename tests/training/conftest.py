@@ -9,11 +9,18 @@ import pytest
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.characters import CharacterTokenizer
+from waveletgpt.training import trainer
 from waveletgpt.training.config import PRESETS, TrainConfig
 from waveletgpt.training.data import DatasetInfo, write_dataset
 from waveletgpt.training.trainer import train
 
 BOTTLES = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer.\n" for i in range(200))
+
+
+@pytest.fixture(autouse=True)
+def steady_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs pause after the same steps on slow machines as on fast ones."""
+    monkeypatch.setattr(trainer, "LOOK_SECONDS", 1e9)
 
 
 @pytest.fixture(scope="session")

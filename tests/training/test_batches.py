@@ -38,7 +38,7 @@ def whole_batch(dataset: Dataset, config: TrainConfig, step: int, world: int = 1
             assert torch.equal(inputs[:, 1:], targets[:, :-1])
             assert is_last == (part == config.accumulate - 1)
             windows = torch.cat([inputs, targets[:, -1:]], dim=1)
-            found |= dict(zip(batches.places[part :: config.accumulate], windows, strict=True))
+            found |= dict(zip(batches.rows[part :: config.accumulate], windows, strict=True))
     return torch.stack([found[place] for place in range(config.batch_size)])
 
 

@@ -1,4 +1,7 @@
+import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -76,8 +79,8 @@ def test_ids_are_stored_in_the_fewest_bytes_and_memory_mapped(
 
 
 def test_the_description_counts_what_was_written(tmp_path: Path) -> None:
-    told: list[int] = []
-    result = write_dataset(tmp_path / "data", info(), pieces(0, 1, 2, 3, 4), told.append)
+    written: list[int] = []
+    result = write_dataset(tmp_path / "data", info(), pieces(0, 1, 2, 3, 4), written.append)
     dataset = Dataset.open(tmp_path / "data", modality="text")
     assert dataset.info == result
     assert {split: dataset.info.splits[split]["tokens"] for split in SPLITS} == {
@@ -91,7 +94,7 @@ def test_the_description_counts_what_was_written(tmp_path: Path) -> None:
         "test": 2,
     }
     assert dataset.tokens("val").tolist() == [0, 1, 2]
-    assert told == [5, 2, 1, 2, 1]
+    assert written == [5, 2, 1, 2, 1]
     assert sorted(path.name for path in (tmp_path / "data").iterdir()) == sorted(
         ["dataset.json", *(f"{split}.bin" for split in SPLITS)]
     )
@@ -112,11 +115,11 @@ def test_an_error_on_the_way_leaves_nothing_or_what_was_there(written: Path) -> 
 
 def test_files_of_a_split_are_its_pieces(tmp_path: Path) -> None:
     files = {"train": {"a": 2, "b": 3}, "val": {"c": 3}, "test": {"d": 3}}
-    told = replace(info(), origin="a folder", skipped=[{"file": "e", "why": "broken"}], files=files)
-    write_dataset(tmp_path, told, pieces(0, 1, 2, 3, 4))
+    described = replace(info(), origin="a folder", skipped=[{"file": "e", "why": "broken"}], files=files)
+    write_dataset(tmp_path, described, pieces(0, 1, 2, 3, 4))
     read = Dataset.open(tmp_path).info
     assert {split: read.splits[split]["pieces"] for split in SPLITS} == {"train": 2, "val": 1, "test": 1}
-    assert (read.files, read.skipped, read.origin) == (files, told.skipped, "a folder")
+    assert (read.files, read.skipped, read.origin) == (files, described.skipped, "a folder")
 
 
 def test_a_description_without_origin_and_files_is_read(written: Path) -> None:
@@ -130,7 +133,7 @@ def test_a_description_without_origin_and_files_is_read(written: Path) -> None:
     assert (opened.info.origin, opened.info.skipped, opened.info.files) == ("", [], {})
 
 
-def test_what_cannot_be_replaced_is_told_early(written: Path) -> None:
+def test_what_cannot_be_replaced_is_refused_early(written: Path) -> None:
     check_replaceable(written)
     check_replaceable(written.parent / "new")
     (written / "holiday.jpg").write_text("dear to me")
@@ -178,8 +181,9 @@ def test_a_damaged_description_is_refused(written: Path, content: bytes) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "version 2; this program reads version 1"),
-        ({"colour": "red"}, "dataset.json"),
+        ({"format_version": 2}, "dataset.json cannot be read as a description of data: its format version is 2; this"),
+        ({"format_version": 2, "colour": "red"}, "format version is 2; this program reads version 1"),
+        ({"colour": "red"}, "dataset.json cannot be read as a description of data: it has the unknown key 'colour'"),
         ({"vocab_size": "many"}, "vocabulary"),
         ({"vocab_size": 0}, "vocabulary"),
         ({"splits": []}, "dataset.json"),
@@ -203,6 +207,28 @@ def test_damaged_tokens_are_refused(written: Path) -> None:
     for damaged in (content[:-1], content + b"\0", b"", bytes([content[0] ^ 128]) + content[1:]):
         path.write_bytes(damaged)
         assert "train.bin" in refused(lambda: Dataset.open(written).tokens("train"))
+
+
+def test_tokens_are_hashed_only_if_they_may_have_changed(
+    written: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hashed: list[str] = []
+    digest = hashlib.file_digest
+
+    def file_digest(file: Any, name: str) -> Any:
+        hashed.append(Path(file.name).parent.name)
+        return digest(file, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", file_digest)
+    os.utime(written / "train.bin", ns=(0, (written / "dataset.json").stat().st_mtime_ns - 1))
+    shutil.copytree(written, tmp_path / "copy with times")
+    for directory in (written, tmp_path / "copy with times"):
+        assert Dataset.open(directory).tokens("train").tolist() == [0, 1, 2, 3, 4]
+    assert hashed == []
+    shutil.copytree(written, tmp_path / "copy")
+    os.utime(tmp_path / "copy" / "train.bin")
+    assert Dataset.open(tmp_path / "copy").tokens("train").tolist() == [0, 1, 2, 3, 4]
+    assert hashed == ["copy"]
 
 
 def test_an_empty_split_is_refused_where_it_is_needed(tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ def test_a_run_goes_on_once_there_is_room(
     saved = 10 if name == "state.safetensors" else 20
     message = str(refusal.value)
     assert "cannot be written (No space left on device); what was there is kept" in message
-    assert message.endswith(f"; make room, then add --resume to go on from step {saved}")
+    assert message.endswith(f"; make room, then add --resume to continue from step {saved}")
     assert not [path for path in parts.rglob("*") if path.name.startswith(".")]
-    assert run_module.read_facts(parts / "state.safetensors")["standing"]["step"] == saved
+    assert run_module.read_facts(parts / "state.safetensors")["progress"]["step"] == saved
     for kind in ("last", "best"):
         load_checkpoint(parts / kind)
     train(debug(parts, resume=True))
@@ -107,5 +107,5 @@ def test_a_sample_without_room_is_left_out(
 ) -> None:
     monkeypatch.setattr("waveletgpt.training.modalities.sample_text.write_text", full)
     train(debug(tmp_path, sample_tokens=4))
-    assert capsys.readouterr().out.count("Samples are left out: ") == 1
+    assert capsys.readouterr().out.count("No samples: ") == 1
     assert load_checkpoint(tmp_path / "last").info.steps == 20

@@ -120,7 +120,7 @@ def test_evaluate_tells_what_is_wrong_in_one_line(
         (good, tmp_path / "nowhere", [], "no prepared data"),
         (other, text, [], "is a checkpoint for audio; one for text is needed"),
         (good, audio, [], "is a checkpoint for text; one for audio is needed"),
-        (tmp_path / "swapped", text, [], "differ in their vocabulary"),
+        (tmp_path / "swapped", text, [], "different vocabularies"),
         (good, text, ["--split", "dream"], "--split"),
         (good, text, ["--windows", "-1"], "--windows"),
         (good, text, ["--batch-size", "0"], "--batch-size"),

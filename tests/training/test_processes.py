@@ -114,7 +114,7 @@ def test_the_data_of_a_step_do_not_depend_on_who_reads_them(
 ) -> None:
     """Each mixer, each number of processes and of parts: the same windows at the same step."""
     read: dict[int, list[int]] = {}
-    share, windows_at, step_of = Processes.share, batches.windows_at, trainer.rate_fraction
+    share, windows_at, step_of = Processes.share, batches.windows_at, trainer.lr_fraction
     now = 0
 
     def noting_step(config: Any, step: int, steps: int) -> float:
@@ -126,7 +126,7 @@ def test_the_data_of_a_step_do_not_depend_on_who_reads_them(
         read.setdefault(now, []).extend(offsets)
         return windows_at(tokens, offsets, block_size)
 
-    monkeypatch.setattr(trainer, "rate_fraction", noting_step)
+    monkeypatch.setattr(trainer, "lr_fraction", noting_step)
     monkeypatch.setattr(batches, "windows_at", noting_offsets)
 
     def offsets(name: str, processes: Processes, **changes: Any) -> dict[int, list[int]]:
@@ -151,7 +151,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(
 ) -> None:
     class Three(Processes):
         @contextmanager
-        def together(self) -> Iterator[None]:
+        def share_errors(self) -> Iterator[None]:
             yield
 
     @contextmanager

@@ -1,5 +1,6 @@
-"""What a person sees while a model trains."""
+"""What a training run shows."""
 
+import itertools
 import json
 import math
 import subprocess
@@ -56,13 +57,18 @@ class Writer:
 written: list[Writer] = []
 
 
+@pytest.mark.parametrize("slow", [False, True])
 def test_curves_are_written_where_tensorboard_is_installed(
-    debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
+    """Also on a machine that needs 100 seconds for a step."""
     written.clear()
     module = type(sys)("torch.utils.tensorboard")
     module.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setattr(curves, "import_module", lambda _: module)
+    if slow:
+        clock = itertools.count()
+        monkeypatch.setattr("waveletgpt.training.trainer.time.perf_counter", lambda: 100.0 * next(clock))
     looks = iter([False, False])
     with monkeypatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(trainer, "stop_requested", lambda: StopAtThird(looks))
@@ -102,7 +108,7 @@ def test_curves_that_cannot_be_written_do_not_stop_a_run(
     module.SummaryWriter = Full  # type: ignore[attr-defined]
     monkeypatch.setattr(curves, "import_module", lambda _: module)
     assert train(debug(tmp_path, tensorboard=True)).steps == 20
-    assert capsys.readouterr().out.count("TensorBoard's curves end here: the disk is full") == 1
+    assert capsys.readouterr().out.count("No more curves for TensorBoard: the disk is full") == 1
 
 
 def test_resumed_curves_have_each_step_once(tmp_path: Path) -> None:

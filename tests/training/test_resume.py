@@ -114,10 +114,10 @@ def test_a_signal_saves_stops_and_says_how_to_go_on(
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "error: interrupted\n"
-    told = out.partition("To go on:\n")[2].strip()
-    assert told.endswith(" --resume") and "'" in told  # as a shell needs it
-    done = subprocess.run(told, shell=True, capture_output=True, text=True, check=True)
-    assert "Going on from step" in done.stdout
+    shown = out.partition("To resume:\n")[2].strip()
+    assert shown.endswith(" --resume") and "'" in shown  # as a shell needs it
+    done = subprocess.run(shown, shell=True, capture_output=True, text=True, check=True)
+    assert "Resuming from step" in done.stdout
     train(debug(tmp_path / "whole", steps=200, eval_every=40, precision="auto"))
     assert metrics(parts) == metrics(tmp_path / "whole")
     weights = [(run / "last" / "model.safetensors").read_bytes() for run in (tmp_path / "whole", parts)]
@@ -145,10 +145,10 @@ def test_the_command_to_go_on_is_the_one_that_was_given() -> None:
     assert command_to_resume([*given, "--resume"], {}) == "python training/train_text.py --out 'my runs/a' --resume"
     worker = ["/usr/bin/python3", "-u", *given[1:]]
     one_machine = {"LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1"}
-    told = "torchrun --nproc_per_node 2 training/train_text.py --out 'my runs/a' --resume"
-    assert command_to_resume(worker, one_machine) == told
+    resumed = "torchrun --nproc_per_node 2 training/train_text.py --out 'my runs/a' --resume"
+    assert command_to_resume(worker, one_machine) == resumed
     several = command_to_resume(worker, {**one_machine, "GROUP_WORLD_SIZE": "3"})
-    assert several == f"{told}  (with torchrun's other options, on each machine)"
+    assert several == f"{resumed}  (with torchrun's other options, on each machine)"
 
 
 def test_a_finished_run_is_not_trained_again(
@@ -277,7 +277,7 @@ def test_a_state_with_what_is_no_longer_needed_is_read(debug: Debug, tmp_path: P
     for setting in ("tensorboard", "accumulate", "allow_changes", "augment", "sample_tokens", "shard"):
         del facts["config"][setting]
     facts["config"]["precision"] = "auto"
-    del facts["standing"]["changes"]
+    del facts["progress"]["changes"]
     tensors = {**load_file(path), "random.cpu": torch.get_rng_state()}
     save_file(tensors, path, {"facts": json.dumps(facts)})
     train(debug(tmp_path / "parts", resume=True))

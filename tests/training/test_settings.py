@@ -14,8 +14,8 @@ from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.training.command import train_command
 from waveletgpt.training.config import (
-    MAY_DIFFER,
-    OF_A_MACHINE,
+    CHANGEABLE,
+    MACHINE_SETTINGS,
     PRESETS,
     OptimizerConfig,
     OptimizerName,
@@ -23,21 +23,21 @@ from waveletgpt.training.config import (
     as_flags,
     differences,
 )
-from waveletgpt.training.optimizer import make_optimizer, rate_fraction
+from waveletgpt.training.optimizer import lr_fraction, make_optimizer
 
 Debug = Callable[..., TrainConfig]
 
 
 def test_the_learning_rate_warms_up_and_falls_by_half_a_cosine() -> None:
     optimizer = OptimizerConfig(min_lr_ratio=0.1, warmup_steps=4)
-    rates = [rate_fraction(optimizer, step, 24) for step in range(24)]
+    rates = [lr_fraction(optimizer, step, 24) for step in range(24)]
     assert rates[:5] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
     assert rates[14] == pytest.approx(0.55)  # half-way down
     assert rates[9] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi / 4)) / 2)
     assert rates[4:] == sorted(rates[4:], reverse=True)
-    assert rate_fraction(optimizer, 24, 24) == pytest.approx(0.1)
-    assert rate_fraction(replace(optimizer, warmup_steps=0), 0, 24) == 1
-    assert max(rate_fraction(optimizer, step, 3) for step in range(3)) == pytest.approx(0.75)  # all warm-up
+    assert lr_fraction(optimizer, 24, 24) == pytest.approx(0.1)
+    assert lr_fraction(replace(optimizer, warmup_steps=0), 0, 24) == 1
+    assert max(lr_fraction(optimizer, step, 3) for step in range(3)) == pytest.approx(0.75)  # all warm-up
 
 
 @pytest.mark.parametrize("mixer", ["learnable", "dyadic"])
@@ -56,7 +56,7 @@ def test_matrices_are_decayed_but_no_mixers_and_muon_has_those_of_the_blocks(nam
     assert decayed == (matrices - of_blocks if name == "muon" else matrices)
     assert others == set(names.values()) - matrices
     assert [group["weight_decay"] for group in optimizer.param_groups] == [*([0.3] * len(muon)), 0.3, 0.0]
-    optimizer.set_rate(0.5)
+    optimizer.set_lr(0.5)
     assert [group["lr"] for group in optimizer.param_groups] == ([0.01, 0.015, 0.015] if muon else [0.01, 0.01])
 
 
@@ -143,7 +143,7 @@ def test_settings_are_compared_by_name_and_told_as_flags() -> None:
     assert found == {"model.mixer": "none", "optimizer.betas": [0.9, 0.95], "steps": 2000}
     assert as_flags(found) == "--model.mixer none --optimizer.betas 0.9 0.95 --steps 2000"
     known = {field.name for field in fields(TrainConfig)}
-    assert known > MAY_DIFFER and known > OF_A_MACHINE
+    assert known > CHANGEABLE and known > MACHINE_SETTINGS
 
 
 @pytest.mark.parametrize(

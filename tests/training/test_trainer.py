@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from waveletgpt.models.wavelet import KINDS
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training import trainer
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.ranks.processes import pick_precision
+from waveletgpt.training.ranks.devices import pick_precision
 from waveletgpt.training.trainer import dropout_seed, next_pause, steps_within, train
 
 ROOT = Path(__file__).parents[2]
@@ -74,8 +76,8 @@ def test_a_run_holds_what_it_promises(debug: Debug, tmp_path: Path, bottles: str
 
 
 def test_best_is_of_the_lowest_validation_loss(debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = iter([3.0, 1.0, 2.0, 1.0])
-    monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: next(told))
+    val_losses = iter([3.0, 1.0, 2.0, 1.0])
+    monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: next(val_losses))
     result = train(debug(tmp_path, eval_every=5))
     assert (result.val_loss, result.best_val_loss) == (1.0, 1.0)
     assert load_checkpoint(tmp_path / "best").info.steps == 10  # the first of them
@@ -140,8 +142,8 @@ def test_the_training_loss_is_the_mean_since_the_last_evaluation(
 
     monkeypatch.setattr(trainer, "token_loss", token_loss)
     train(debug(tmp_path, eval_every=12))
-    told = [line[2] for line in metrics(tmp_path)]
-    assert told == pytest.approx([sum(noted[:12]) / 12, sum(noted[12:]) / 8])
+    means = [line[2] for line in metrics(tmp_path)]
+    assert means == pytest.approx([sum(noted[:12]) / 12, sum(noted[12:]) / 8])
 
 
 def test_training_in_bfloat16_stays_near_float32(debug: Debug, tmp_path: Path) -> None:
@@ -154,7 +156,7 @@ def test_training_in_bfloat16_stays_near_float32(debug: Debug, tmp_path: Path) -
     assert results["bfloat16"] == pytest.approx(results["float32"], rel=0.03)
 
 
-def test_the_precision_that_auto_stands_for_is_what_a_run_tells(
+def test_run_json_has_the_precision_that_auto_stands_for(
     debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpu = torch.device("cpu")
@@ -164,7 +166,32 @@ def test_the_precision_that_auto_stands_for_is_what_a_run_tells(
         assert pick_precision("float32", cpu) == "float32"
         train(debug(tmp_path / precision, precision="auto", steps=2))
         assert json.loads((tmp_path / precision / "run.json").read_text())["precision"] == precision
-    assert pick_precision("auto", torch.device("cuda")) == "bfloat16"
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_cuda_devices_without_native_bfloat16_compute_in_float32(
+    monkeypatch: pytest.MonkeyPatch, native: bool, precision: str
+) -> None:
+    """Older ones emulate it, which is_bf16_supported() counts by default."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
+    assert pick_precision("auto", torch.device("cuda")) == precision
+
+
+def test_the_settings_of_the_process_are_restored(debug: Debug, tmp_path: Path) -> None:
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    train(debug(tmp_path, threads=before[0] + 1, steps=2))
+    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
+
+
+@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler here")
+@pytest.mark.parametrize("mixer", ["haar", "learnable"])
+def test_a_compiled_model_learns_the_same(debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str) -> None:
+    losses = []
+    for compiled in (False, True):
+        settings = debug(tmp_path / f"{compiled}", compile=compiled)
+        train(replace(settings, model=replace(settings.model, mixer=mixer)))
+        losses.append(metrics(tmp_path / f"{compiled}"))
+    torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-3, atol=0)
 
 
 def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(
@@ -183,7 +210,7 @@ def test_what_cannot_be_trained_on_is_refused_before_anything_is_written(
     assert "is a file" in refused(debug(tmp_path / "file"))
 
 
-def test_divergence_is_told_in_one_line_and_what_was_good_can_be_gone_on_from(
+def test_divergence_ends_a_run_that_can_be_resumed_from_its_last_save(
     debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: Metrics, refused: Refused
 ) -> None:
     computed = trainer.token_loss

@@ -27,7 +27,8 @@ from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import make_optimizer
-from waveletgpt.training.ranks.processes import Processes, pick_autocast, pick_device, to_device
+from waveletgpt.training.ranks.devices import pick_autocast, pick_device, to_device
+from waveletgpt.training.ranks.processes import Processes
 
 WARM_UP = 3
 """Steps of each variant before the clock runs: they allocate, and compile if asked to."""

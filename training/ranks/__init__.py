@@ -1,1 +1,1 @@
-"""One run on several processes: who computes what, and where."""
+"""Where a run computes: devices, and several processes that train one model together."""

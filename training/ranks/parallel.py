@@ -1,4 +1,4 @@
-"""One model on several processes: a copy on each (DDP), or split among them (FSDP2, in `sharding.py`)."""
+"""One model on several processes: a copy in each (DDP), or a part in each (FSDP2, in `sharding.py`)."""
 
 import inspect
 from collections.abc import Iterator
@@ -14,10 +14,10 @@ from waveletgpt.models.gpt import GPT
 from waveletgpt.training.ranks.processes import Processes
 
 
-def spread(model: GPT, device: torch.device, processes: Processes, *, shard: bool) -> nn.Module:
-    """Put `model` on this process's `device`, all of it or with `shard` a part; returns what to train it through."""
+def parallelize(model: GPT, device: torch.device, processes: Processes, *, shard: bool) -> nn.Module:
+    """Move `model`, or with `shard` this process's part of it, to `device`. Returns the module to train through."""
     if shard:
-        _sharding().shard(model, device, processes.world)
+        _sharding().shard_model(model, device, processes.world)
         return model
     model.to(device)
     if processes.world == 1:
@@ -29,42 +29,48 @@ def spread(model: GPT, device: torch.device, processes: Processes, *, shard: boo
 
 
 @contextmanager
-def gradients_meet(model: nn.Module, meet: bool) -> Iterator[None]:
-    """Whether the gradients of the block's backward pass are averaged over the processes, or kept to be added to."""
-    if isinstance(model, DistributedDataParallel) and not meet:
+def gradient_sync(model: nn.Module, enabled: bool) -> Iterator[None]:
+    """Whether the backward pass in the block averages gradients over the processes, or only accumulates its own."""
+    if isinstance(model, DistributedDataParallel) and not enabled:
         with model.no_sync():
             yield
         return
     if hasattr(model, "set_requires_gradient_sync"):
-        cast(Any, model).set_requires_gradient_sync(meet)
+        cast(Any, model).set_requires_gradient_sync(enabled)
     yield
 
 
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor that may be split, in one piece; all processes must ask for it at the same time."""
+def full_tensor(tensor: Tensor) -> Tensor:
+    """All of a tensor that may be sharded. All processes must call this at the same time."""
     tensor = tensor.detach()
-    found: Tensor = cast(Any, tensor).full_tensor() if is_split(tensor) else tensor
+    found: Tensor = cast(Any, tensor).full_tensor() if is_sharded(tensor) else tensor
     return found
 
 
-def hand_out(tensor: Tensor | None, like: Tensor, processes: Processes) -> Tensor:
-    """`tensor`, which only the first process needs to have, on every process, split and placed as `like` is."""
+def local_part(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor that may be sharded; it may be empty."""
+    found: Tensor = cast(Any, tensor).to_local() if is_sharded(tensor) else tensor
+    return found
+
+
+def scatter(tensor: Tensor | None, like: Tensor, processes: Processes) -> Tensor:
+    """Send the first process's `tensor` to all processes, sharded and placed as `like` is. Others may give None."""
     if tensor is None:
         tensor = torch.empty(like.shape, dtype=like.dtype)
     tensor = tensor.to(like.device).contiguous()
-    if is_split(like):
-        part: Tensor = _sharding().split(tensor, like)
+    if is_sharded(like):
+        part: Tensor = _sharding().shard_tensor(tensor, like)
         return part
     if processes.world > 1:
         distributed.broadcast(tensor, 0)
     return tensor
 
 
-def is_split(tensor: Tensor) -> bool:
+def is_sharded(tensor: Tensor) -> bool:
     """Whether `tensor` is a DTensor, of which each process has a part."""
     return hasattr(tensor, "full_tensor")
 
 
 def _sharding() -> Any:
-    """Imported when it is needed: it takes as long as half of PyTorch."""
+    """Imported on demand, because it takes half as long as importing PyTorch."""
     return import_module("waveletgpt.training.ranks.sharding")

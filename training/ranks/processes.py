@@ -1,28 +1,25 @@
-"""Where a run computes: one process or the several that torchrun starts, on one machine or more; device, precision."""
+"""The processes that train one model together: one, or those that torchrun starts on one machine or more."""
 
 import atexit
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.training.config import Precision
-from waveletgpt.training.evaluation import Autocast
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's place among those that train together, and what they tell one another.
+    """This process's rank among the processes of a run, and what they exchange.
 
-    They share no file system: what one of them reads, the others are told. Whatever exchanges something, all of them
-    must call at the same time.
+    They need no common file system: the first process reads and writes files and sends the others what they need.
+    All processes must call the methods that exchange something at the same time.
     """
 
     rank: int = 0
@@ -39,11 +36,14 @@ class Processes:
         return rows[self.rank :: self.world]
 
     def share_evenly(self, rows: list[int]) -> list[int]:
-        """This process's part of `rows` if all can have as many, else all of them; means over processes are right."""
+        """This process's part of `rows` if all parts have the same size, else all rows.
+
+        So the mean over processes of means over parts is the mean over `rows`.
+        """
         return rows if len(rows) % self.world else self.share(rows)
 
     def means(self, values: Tensor) -> list[float]:
-        """The mean of each of `values` (N,) over all processes, in float64; waits for the device."""
+        """The mean of each of `values` (N,) over all processes, in float64. Waits for the device."""
         values = values.cpu().double()
         if self.world > 1:
             distributed.all_reduce(values)
@@ -55,11 +55,11 @@ class Processes:
         return self.means(torch.tensor([value], dtype=torch.float64))[0]
 
     def any(self, flag: bool) -> bool:
-        """Whether `flag` is set in some process."""
+        """Whether `flag` is set in any process."""
         return self.mean(float(flag)) > 0
 
-    def told(self, text: str, source: int = 0) -> str:
-        """What process `source` says; `text` is what this one would."""
+    def broadcast(self, text: str, source: int = 0) -> str:
+        """The `text` of process `source`, in all processes."""
         if self.world == 1:
             return text
         data = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
@@ -71,8 +71,11 @@ class Processes:
         return bytes(data.tolist()).decode()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Within the block nothing is exchanged; an InputError or OSError of one process becomes that of all."""
+    def share_errors(self) -> Iterator[None]:
+        """If the block raises InputError or OSError in one process, raise it in all of them.
+
+        The block itself must exchange nothing.
+        """
         failure: Exception | None = None
         try:
             yield
@@ -85,14 +88,16 @@ class Processes:
         first = torch.tensor(self.rank if failure else self.world)
         distributed.all_reduce(first, distributed.ReduceOp.MIN)
         if int(first) < self.world:
-            mine = f"{'' if self.is_first else f'process {self.rank}: '}{failure}"
-            kind, message = json.loads(self.told(json.dumps([isinstance(failure, InputError), mine]), int(first)))
-            raise (InputError if kind else OSError)(message) from failure
+            line = f"{'' if self.is_first else f'process {self.rank}: '}{failure}"
+            is_input, message = json.loads(
+                self.broadcast(json.dumps([isinstance(failure, InputError), line]), int(first))
+            )
+            raise (InputError if is_input else OSError)(message) from failure
 
     def check_same(self, settings: dict[str, Any]) -> None:
-        """InputError unless all processes were started with the same `settings` (JSON-able)."""
-        expected = json.loads(self.told(json.dumps(settings)))
-        with self.together():
+        """Raise InputError unless all processes have the same `settings` (JSON-able)."""
+        expected = json.loads(self.broadcast(json.dumps(settings)))
+        with self.share_errors():
             differ = [name for name, value in json.loads(json.dumps(settings)).items() if expected[name] != value]
             if differ:
                 raise InputError(f"started with other settings than the first process ({', '.join(differ)})")
@@ -100,17 +105,20 @@ class Processes:
 
 @contextmanager
 def process_group() -> Iterator[Processes]:
-    """The group that torchrun describes in the environment (gloo on CPUs, nccl on GPUs), if it does.
+    """Join the process group that torchrun describes in the environment, if it does.
 
-    It is joined once, and left when the process ends: a store can bring processes together only once. OSError if the
-    others cannot be reached, or one of them goes while the block runs.
+    The backend is gloo for CPU tensors and nccl for CUDA tensors. The group is joined once and left when the process
+    ends, because a store can bring processes together only once.
+
+    Raises:
+        OSError: the other processes cannot be reached, or one of them ended while the block runs.
     """
     if "WORLD_SIZE" not in os.environ:
         yield Processes()
         return
     try:
         if not distributed.is_initialized():
-            # What processes tell one another lies on the CPU, wherever the model is.
+            # Processes exchange CPU tensors, wherever the model is.
             distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
             atexit.register(distributed.destroy_process_group)
         local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -119,46 +127,3 @@ def process_group() -> Iterator[Processes]:
         if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
             raise
         raise OSError("another process of this run has gone or cannot be reached; start all of them again") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
-
-
-def pick_device(name: str, local_rank: int = 0) -> torch.device:
-    """The device that --device names; InputError if it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", local_rank)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name} cannot be used here ({_first_line(error)}); try cpu") from None
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    return device
-
-
-def pick_precision(precision: Precision, device: torch.device) -> Precision:
-    """What --precision auto is on `device`: bfloat16 on GPUs and on CPUs that multiply it natively, else float32."""
-    if precision != "auto":
-        return precision
-    has_instructions = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    native = device.type == "cuda" or (device.type == "cpu" and has_instructions())
-    return "bfloat16" if native else "float32"
-
-
-def pick_autocast(precision: Precision, device: torch.device) -> Autocast:
-    """The context in which the model computes."""
-    if pick_precision(precision, device) == "bfloat16":
-        return partial(torch.autocast, device.type, dtype=torch.bfloat16)
-    return nullcontext
-
-
-def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """`tensor` on `device`; on its way to a GPU nobody waits for it."""
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)

@@ -1,1 +1,1 @@
-"""A run's directory and what a person sees of it: state, checkpoints, samples, progress, stopping."""
+"""A run: its directory, state, checkpoints, samples, display, and how it is stopped."""

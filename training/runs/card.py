@@ -1,4 +1,4 @@
-"""The model card that lies in a checkpoint as README.md."""
+"""The model card: README.md in a checkpoint."""
 
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo
@@ -7,7 +7,7 @@ from waveletgpt.training.config import TrainConfig
 
 
 def model_card(gpt: GPT, info: CheckpointInfo, config: TrainConfig) -> str:
-    """Markdown that says what a checkpoint is, what it was trained on and under which terms."""
+    """Describe a checkpoint in Markdown: what it is, the data it was trained on and their licence."""
     model, report = info.model, str(info.trained_on["report"])
     layer = "nothing (the baseline)" if model.mixer == "none" else f"a causal wavelet layer (`{model.mixer}`)"
     return f"""# {info.modality}: {model.mixer}

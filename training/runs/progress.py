@@ -1,4 +1,4 @@
-"""What a person sees while a model trains."""
+"""The display of a training run."""
 
 from types import TracebackType
 from typing import Self
@@ -15,12 +15,12 @@ from rich.progress import (
 from waveletgpt.common.units import in_unit
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import DatasetInfo
-from waveletgpt.training.optimizer import rate_fraction
+from waveletgpt.training.optimizer import lr_fraction
 from waveletgpt.training.runs.tensorboard import Curves
 
 
 class TrainingProgress:
-    """A progress line (step, loss, tokens per second, time left), a printed line for every evaluation, and curves."""
+    """A progress bar (step, loss, tokens per second, time left), a line for each evaluation, and TensorBoard curves."""
 
     def __init__(self, config: TrainConfig, data: DatasetInfo, step: int, console: Console) -> None:
         self.config, self.report, self.console = config, data.report, console
@@ -49,14 +49,14 @@ class TrainingProgress:
         self.curves.flush()
 
     def update(self, step: int, losses: list[float], seconds: float) -> None:
-        """Show the training losses (nats per token) of the steps just done, which took `seconds`."""
+        """Show the training losses (nats per token) of the last steps, which took `seconds`."""
         speed = len(losses) * self.tokens_per_step / seconds
         loss = in_unit(losses[-1], self.report)
         shown = f"{loss:.4f} {self.report}"
         self.bar.update(self.task, completed=step, loss=shown, speed=f"{speed:,.0f} tokens/s")
         mean = in_unit(sum(losses) / len(losses), self.report)
         settings = self.config.optimizer
-        rate = settings.lr * rate_fraction(settings, step - 1, self.config.steps)
+        rate = settings.lr * lr_fraction(settings, step - 1, self.config.steps)
         self.curves.add(step, {f"train/{self.unit}": mean, "learning_rate": rate, "tokens_per_second": speed})
 
     def evaluated(self, train_loss: float, val_loss: float, *, is_best: bool) -> None:
@@ -69,6 +69,6 @@ class TrainingProgress:
         self.curves.flush()
 
     def stopped(self) -> None:
-        """Say that the run has stopped early."""
+        """Print that the run has stopped early."""
         step = int(self.bar.tasks[0].completed)
         self.console.print(f"Stopped at step {step:,}; the run is saved in {self.config.out}.")

@@ -1,4 +1,4 @@
-"""A run's directory: what it holds, how it is begun, saved and resumed."""
+"""The directory of a run: what it contains, and how a run is begun, saved and resumed."""
 
 import json
 import math
@@ -24,23 +24,25 @@ from waveletgpt.training.runs.state import State, collect, read_facts, read_stat
 
 
 @dataclass
-class Standing:
-    """How far a run has come."""
+class Progress:
+    """How far a run has come. Losses in nats per token."""
 
     step: int = 0
     seconds: float = 0.0
-    """Spent in training steps."""
+    """Time spent in training steps."""
     loss_sum: float = 0.0
-    """Sum of the training losses since the last evaluation, and their number."""
+    """Sum of the training losses since the last evaluation."""
     loss_count: int = 0
+    """Their number."""
     best_val_loss: float = math.inf
     metrics: list[dict[str, Any]] = field(default_factory=list)
+    """The lines of metrics.jsonl."""
     changes: list[dict[str, Any]] = field(default_factory=list)
-    """Settings that were changed on the way: from which step, and what they were before."""
+    """Changes of the settings: at which step, and the values before."""
 
     def advance(self, losses: list[float], seconds: float) -> None:
-        """Take in the losses of the next steps, which took `seconds`."""
-        for loss in losses:  # one by one: however steps are grouped, the sum rounds alike
+        """Add the losses of the next steps, which took `seconds`."""
+        for loss in losses:  # one by one, so that the sum is the same however steps are grouped
             self.loss_sum += loss
         self.loss_count += len(losses)
         self.step += len(losses)
@@ -48,27 +50,27 @@ class Standing:
 
     @property
     def is_evaluated(self) -> bool:
-        """Whether the last evaluation was of this very step."""
+        """Whether the current step was evaluated."""
         return bool(self.metrics) and bool(self.metrics[-1]["step"] == self.step)
 
     @property
     def is_best(self) -> bool:
-        """Whether no evaluation before the last had a validation loss as low."""
+        """Whether the last evaluation has the lowest validation loss."""
         losses = [row["val_loss"] for row in self.metrics]
         return bool(losses) and losses.index(min(losses)) == len(losses) - 1
 
 
 class Run:
-    """A run in progress, which only the first process writes; within `with`, no other command may train in it.
+    """A run in progress. As a context manager it locks the directory, so that no other command trains in it.
 
-    state.safetensors  weights, optimizer and `Standing`: all that resuming needs
+    state.safetensors  weights, optimizer state and `Progress`: all that resuming needs
     run.json           the settings
-    metrics.jsonl      one line an evaluation: step, tokens, seconds, train_loss, val_loss
-    last/, best/       checkpoints, of the last evaluation and of the lowest validation loss
+    metrics.jsonl      one line for each evaluation: step, tokens, seconds, train_loss, val_loss
+    last/, best/       checkpoints of the last evaluation and of the lowest validation loss
     samples/           what the model generates at each evaluation
 
-    The state is written first, in one step. Everything else follows from it, and is made good when the run is resumed:
-    so wherever a run is cut off, nothing is lost and nothing is at odds.
+    Only the first process writes. The state is written first, atomically. All other files follow from it, and are
+    completed when the run is resumed. So nothing is lost or inconsistent wherever a run is cut off.
     """
 
     def __init__(
@@ -85,14 +87,14 @@ class Run:
         self.processes, self.console = processes, console
         self.out, self.state_path = config.out, config.out / "state.safetensors"
         self.digests = {split: facts["sha256"] for split, facts in data.splits.items()}
-        self.standing = Standing()
+        self.progress = Progress()
         self.saved_at = 0
-        """The last step that was saved; 0 before."""
+        """The last step that was saved, 0 if none."""
         self._samples_failed = False
         self._held = ExitStack()
 
     def __enter__(self) -> Self:
-        """Begin the run, or take it up where it was saved."""
+        """Begin the run, or resume it from its last save."""
         try:
             self._begin()
         except BaseException:
@@ -102,23 +104,23 @@ class Run:
 
     def _begin(self) -> None:
         state: State = {}
-        with self.processes.together():
+        with self.processes.share_errors():
             if self.processes.is_first:
-                state = self._opened()
-        self.standing = Standing(**json.loads(self.processes.told(json.dumps(asdict(self.standing)))))
-        self.saved_at = self.standing.step
-        if self.standing.step:
-            self.console.print(f"Going on from step {self.standing.step:,}.")
+                state = self._open_directory()
+        self.progress = Progress(**json.loads(self.processes.broadcast(json.dumps(asdict(self.progress)))))
+        self.saved_at = self.progress.step
+        if self.progress.step:
+            self.console.print(f"Resuming from step {self.progress.step:,}.")
             restore(state, self.model, self.optimizer, self.processes)
-            self._publish(state, anew=False)
+            self._write_outputs(state, rewrite=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._held.close()
 
-    def _opened(self) -> State:
-        """Take possession of the directory. Returns the saved state, empty if the run stands at its beginning."""
+    def _open_directory(self) -> State:
+        """Lock and clean up the directory. Returns the saved state, or an empty one if there is none."""
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out} is a file; give --out a directory")
         if self.config.resume and not (self.state_path.exists() or (self.out / "run.json").exists()):
@@ -131,31 +133,32 @@ class Run:
         for directory in (self.out, self.out / "samples"):
             remove_leftovers(directory)
         if self.config.resume:
-            return self._taken_up()
+            return self._load()
         self._write_settings()
         return {}
 
-    def _taken_up(self) -> State:
-        """The saved state; `standing` becomes what it tells. A run cut off before its first save begins anew."""
+    def _load(self) -> State:
+        """Load the saved state and set `progress`. A run that was cut off before its first save begins anew."""
         if not self.state_path.exists():
             self._check_settings(read_json(self.out / "run.json"))
             return {}
         facts = read_facts(self.state_path)
         try:
-            self.standing, begun = Standing(**facts["standing"]), facts["config"]
+            self.progress = Progress(**facts["progress" if "progress" in facts else "standing"])  # its older name
+            begun = facts["config"]
         except (KeyError, TypeError) as error:
             raise InputError(f"{self.state_path} cannot be resumed from: {error}") from None
         self._check_settings(begun)
         return read_state(self.state_path, self.model, self.optimizer)
 
     def _check_settings(self, begun: dict[str, Any]) -> None:
-        """InputError if the run was begun on other data or with other settings, unless --allow-changes."""
+        """Raise InputError if the data differ, or the settings differ in what --allow-changes does not allow."""
         begun, now = dict(begun), self._settings()
         if begun.pop("data_digests", None) != now.pop("data_digests"):
             raise InputError(f"{self.out} was begun on other data than {self.config.data} holds; give --data the same")
         differ = differences(begun, now)
         fixed = {name: value for name, value in differ.items() if name.startswith("model.")}
-        if self.config.model.positions == "rope":  # no weight depends on the context then, so that windows may grow
+        if self.config.model.positions == "rope":  # then no weight depends on block_size
             fixed.pop("model.block_size", None)
         refused = fixed if self.config.allow_changes else differ
         if refused:
@@ -163,68 +166,73 @@ class Run:
                 f"{self.out} was begun with other settings ({', '.join(refused)}); "
                 f"resume with {as_flags(refused)}, or choose another --out"
             )
-        if "steps" in differ and self.config.steps <= self.standing.step:
-            raise InputError(f"--steps is {self.config.steps:,}, and {self.out} stands at step {self.standing.step:,}")
+        if "steps" in differ and self.config.steps <= self.progress.step:
+            raise InputError(
+                f"--steps is {self.config.steps:,}, but {self.out} is already at step {self.progress.step:,}"
+            )
         if differ:
-            self.standing.changes.append({"step": self.standing.step, "before": differ})
+            self.progress.changes.append({"step": self.progress.step, "before": differ})
             self._write_settings()
-            self.console.print(f"Going on with changed settings; those before were {as_flags(differ)}")
+            self.console.print(f"Resuming with changed settings; before they were {as_flags(differ)}")
 
     def _settings(self) -> dict[str, Any]:
         return {**self.config.to_dict(), "data_digests": self.digests}
 
     def _write_settings(self) -> None:
-        settings = {**self._settings(), "changes": self.standing.changes}
-        with self._or_how_to_go_on():
+        settings = {**self._settings(), "changes": self.progress.changes}
+        with self._with_advice():
             write_text(self.out / "run.json", json.dumps(settings, indent=2) + "\n")
 
     def record(self, train_loss: float, val_loss: float) -> bool:
-        """Take in an evaluation and save everything; returns whether its validation loss is the lowest yet."""
-        standing = self.standing
-        standing.best_val_loss = min(val_loss, standing.best_val_loss)
-        standing.loss_sum, standing.loss_count = 0.0, 0
-        before = standing.metrics[-1] if standing.metrics else {"step": 0, "tokens": 0}
-        windows = (standing.step - before["step"]) * self.config.batch_size
+        """Add an evaluation and save everything. Returns whether its validation loss (nats per token) is the lowest."""
+        progress = self.progress
+        progress.best_val_loss = min(val_loss, progress.best_val_loss)
+        progress.loss_sum, progress.loss_count = 0.0, 0
+        before = progress.metrics[-1] if progress.metrics else {"step": 0, "tokens": 0}
+        windows = (progress.step - before["step"]) * self.config.batch_size
         tokens = before["tokens"] + windows * self.config.model.block_size
-        line = {"step": standing.step, "tokens": tokens, "seconds": round(standing.seconds, 3)}
-        standing.metrics.append({**line, "train_loss": train_loss, "val_loss": val_loss})
-        self._publish(self.save(), anew=True)
-        return standing.is_best
+        line = {"step": progress.step, "tokens": tokens, "seconds": round(progress.seconds, 3)}
+        progress.metrics.append({**line, "train_loss": train_loss, "val_loss": val_loss})
+        self._write_outputs(self.save(), rewrite=True)
+        return progress.is_best
 
     def save(self) -> State:
-        """Write what resuming needs; returns it, on the first process."""
+        """Write state.safetensors. Returns the state, which is empty in all but the first process."""
         state = collect(self.model, self.optimizer, keep=self.processes.is_first)
-        with self.processes.together(), self._or_how_to_go_on():
+        with self.processes.share_errors(), self._with_advice():
             if self.processes.is_first:
-                facts = {"config": self._settings(), "standing": asdict(self.standing)}
+                facts = {"config": self._settings(), "progress": asdict(self.progress)}
                 write_state(self.state_path, state, facts)
-        self.saved_at = self.standing.step
+        self.saved_at = self.progress.step
         return state
 
-    def _publish(self, state: State, *, anew: bool) -> None:
-        """Bring all other files to what `state` and `standing` say; unless `anew`, those that do are left alone."""
-        with self.processes.together(), self._or_how_to_go_on():
+    def _write_outputs(self, state: State, *, rewrite: bool) -> None:
+        """Write all files that follow from `state` and `progress`, unless they are there already.
+
+        With `rewrite` the sample of this step is written again.
+        """
+        with self.processes.share_errors(), self._with_advice():
             if not self.processes.is_first:
                 return
-            standing = self.standing
-            lines = "".join(json.dumps(row) + "\n" for row in standing.metrics)
+            progress = self.progress
+            lines = "".join(json.dumps(row) + "\n" for row in progress.metrics)
             if (read_text(self.out / "metrics.jsonl") or "") != lines:
                 write_text(self.out / "metrics.jsonl", lines)
-            if not standing.is_evaluated:
+            if not progress.is_evaluated:
                 return
-            model = GPT(self.config.model).eval()  # in one piece and on the CPU, wherever the trained one is
+            model = GPT(self.config.model).eval()  # on the CPU and not sharded
             model.load_state_dict(weights_in(state))
             info = self._info()
-            for name in ["last", "best"] if standing.is_best else ["last"]:
+            for name in ["last", "best"] if progress.is_best else ["last"]:
                 if read_text(self.out / name / "metrics.jsonl") != lines:
                     card = model_card(model, info, self.config)
                     save_checkpoint(self.out / name, model, info, metrics=lines, card=card, keep_others=True)
-            if anew or not has_sample(self.out / "samples", standing.step):
+            if rewrite or not has_sample(self.out / "samples", progress.step):
                 self._sample(model)
 
     def _info(self) -> CheckpointInfo:
-        """What a checkpoint of the last evaluation says of itself."""
-        row = self.standing.metrics[-1]
+        """The description of a checkpoint of the last evaluation."""
+        row = self.progress.metrics[-1]
         return CheckpointInfo(
             modality=self.data.modality,
             model=self.config.model,
@@ -242,13 +250,13 @@ class Run:
         )
 
     def _sample(self, model: GPT) -> None:
-        """Write a sample of this step, if wanted. What hinders it is told once, and hinders nothing else."""
+        """Write a sample of this step, if wanted. Errors are printed once and do not end the run."""
         if self.config.sample_tokens == 0:
             return
         try:
             write_sample(
                 self.out / "samples",
-                self.standing.step,
+                self.progress.step,
                 model,
                 modality=self.data.modality,
                 tokenizer=self.data.tokenizer,
@@ -256,14 +264,14 @@ class Run:
             )
         except (ImportError, InputError, OSError, RuntimeError) as error:
             if not self._samples_failed:
-                self.console.print(f"Samples are left out: {error}")
+                self.console.print(f"No samples: {error}")
             self._samples_failed = True
 
     @contextmanager
-    def _or_how_to_go_on(self) -> Iterator[None]:
-        """Where the disk is full, say from where the run goes on."""
+    def _with_advice(self) -> Iterator[None]:
+        """If the disk is full, add to the error how to continue."""
         try:
             yield
         except DiskFullError as error:
-            then = f"add --resume to go on from step {self.saved_at:,}" if self.saved_at else "begin again"
+            then = f"add --resume to continue from step {self.saved_at:,}" if self.saved_at else "begin again"
             raise DiskFullError(f"{error}; make room, then {then}") from error

@@ -1,7 +1,7 @@
-"""What resuming needs: weights in float32 and the optimizers' moments, in one safetensors file.
+"""The state of a run: float32 weights and the optimizers' moments, in one safetensors file.
 
-Nothing else is needed, since the order of the data, the learning rate and every random draw are functions of the
-seed and the step. Tensors are whole, however many processes share the run.
+Resuming needs nothing else, because the order of the data, the learning rate and all random numbers depend only on
+the seed and the step. Tensors are stored whole, however many processes share the run.
 """
 
 import json
@@ -17,7 +17,7 @@ from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
 from waveletgpt.models.checkpoint import write_tensors
 from waveletgpt.training.optimizer import Optimizers
-from waveletgpt.training.ranks.parallel import hand_out, whole
+from waveletgpt.training.ranks.parallel import full_tensor, scatter
 from waveletgpt.training.ranks.processes import Processes
 
 State = dict[str, Tensor]
@@ -25,36 +25,36 @@ State = dict[str, Tensor]
 
 
 def collect(model: nn.Module, optimizer: Optimizers, *, keep: bool) -> State:
-    """The state of a run, or nothing unless `keep`; all processes must collect at the same time."""
+    """Collect the state of a run, empty unless `keep`. All processes must call this at the same time."""
     state = {}
 
     def take(name: str, tensor: Tensor) -> None:
-        found = whole(tensor)
+        found = full_tensor(tensor)
         if keep:
             state[name] = found.cpu().contiguous()
 
     for name, weight in model.state_dict().items():
         take(f"model.{name}", weight)
     names = names_of(model)
-    for parameter, memory, moments in optimizer.memories():
+    for parameter, slot, moments in optimizer.states():
         for moment in moments:
-            take(f"optimizer.{moment}.{names[parameter]}", memory[moment])
+            take(f"optimizer.{moment}.{names[parameter]}", slot[moment])
     return state
 
 
 def weights_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The model's part of a state, as `load_state_dict` takes it."""
+    """The model's weights in a state, for `load_state_dict`."""
     return {name.removeprefix("model."): tensor for name, tensor in state.items() if name.startswith("model.")}
 
 
 def write_state(path: Path, state: State, facts: dict[str, Any]) -> None:
-    """Write a state atomically; `facts` (JSON-able) come back from `read_facts`."""
+    """Write a state atomically, together with `facts` (JSON-able) for `read_facts`."""
     with atomic_path(path) as partial:
         write_tensors(partial, state, {"facts": json.dumps(facts)})
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """The `facts` of a saved state; InputError if it cannot be read."""
+    """Read the `facts` of a saved state. Raises InputError if that fails."""
     try:
         with safe_open(path, framework="pt") as file:
             facts: dict[str, Any] = json.loads(file.metadata()["facts"])
@@ -64,10 +64,10 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def read_state(path: Path, model: nn.Module, optimizer: Optimizers) -> State:
-    """The tensors of a saved state; InputError if they are not those of `model` and its optimizer."""
+    """Read the tensors of a saved state. Raises InputError if they do not fit `model` and its optimizer."""
     expected = {f"model.{name}": tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     names = names_of(model)
-    for parameter, _, moments in optimizer.memories():
+    for parameter, _, moments in optimizer.states():
         shape = tuple(parameter.shape)
         expected |= {f"optimizer.{m}.{names[parameter]}": () if m == "step" else shape for m in moments}
     with safe_open(path, framework="pt") as file:
@@ -79,16 +79,16 @@ def read_state(path: Path, model: nn.Module, optimizer: Optimizers) -> State:
 
 
 def restore(state: State, model: nn.Module, optimizer: Optimizers, processes: Processes) -> None:
-    """Put a state, which only the first process needs to have, into `model` and `optimizer` on all of them."""
+    """Load a state into `model` and `optimizer` in all processes. Only the first one needs the state."""
     with torch.no_grad():
         for name, weight in model.state_dict().items():
-            weight.copy_(hand_out(state.get(f"model.{name}"), weight, processes))
+            weight.copy_(scatter(state.get(f"model.{name}"), weight, processes))
     names = names_of(model)
-    for parameter, memory, moments in optimizer.memories():
+    for parameter, slot, moments in optimizer.states():
         like = {"step": torch.zeros((), device=parameter.device)}
         for moment in moments:
             saved = state.get(f"optimizer.{moment}.{names[parameter]}")
-            memory[moment] = hand_out(saved, like.get(moment, parameter), processes)
+            slot[moment] = scatter(saved, like.get(moment, parameter), processes)
 
 
 def names_of(model: nn.Module) -> dict[Tensor, str]:

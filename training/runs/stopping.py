@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: a request to save and stop."""
+"""Ctrl-C and SIGTERM ask a run to save and stop."""
 
 import signal
 import threading
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 BOUNCE = 1.0
-"""Seconds within which further signals are the same request: launchers pass on what a terminal has sent already."""
+"""Seconds within which further signals count as the same request: a launcher may repeat the terminal's signal."""
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was asked to stop, has saved, and stands at `step`."""
+    """A run has saved and stopped after `step`, as asked."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"stopped at step {step:,}")
@@ -20,7 +20,11 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Within the block Ctrl-C and SIGTERM ask to stop instead of killing; asked again, they do kill."""
+    """Within the block, the first Ctrl-C or SIGTERM asks to stop and a second one kills.
+
+    Yields:
+        A function that returns whether there was a request to stop.
+    """
     asked_at: list[float] = []
 
     def ask(number: int, _frame: object) -> None:

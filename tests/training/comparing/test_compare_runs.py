@@ -91,7 +91,7 @@ def test_ctrl_c_saves_every_run_and_the_same_command_goes_on(
     shown, errors = process.communicate(timeout=60)
     wait_until(lambda: all(is_free(run) for run in runs))  # all processes have ended
     states = [run / "state.safetensors" for run in runs]
-    steps = [read_facts(state)["standing"]["step"] for state in states if state.exists()]
+    steps = [read_facts(state)["progress"]["step"] for state in states if state.exists()]
     saved = [step for step in steps if 0 < step < 300]  # one may have been done before the other had begun
     assert saved
     again = shlex.join([*command, f"{out}"])
@@ -101,7 +101,7 @@ def test_ctrl_c_saves_every_run_and_the_same_command_goes_on(
         again = shown.splitlines()[-1]
     done = subprocess.run(again, shell=True, capture_output=True, text=True, check=True)
     logs = [run.with_name(f"{run.name}.log").read_text() for run in runs]
-    assert sum("Going on from step" in log for log in logs) == len(saved)
+    assert sum("Resuming from step" in log for log in logs) == len(saved)
     assert learned(json.loads(done.stdout.splitlines()[-1])) == whole
 
 
