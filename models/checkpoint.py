@@ -8,9 +8,10 @@ README.md           the model card
 
 import errno
 import json
+import math
 import os
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -20,11 +21,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.common.files import atomic_directory
+from waveletgpt.common.files import atomic_directory, write_text
 from waveletgpt.models.gpt import GPT, GPTConfig
 
 FORMAT_VERSION = 1
 FILES = ("model.safetensors", "config.json", "metrics.jsonl", "README.md")
+
+
+SAMPLING = ("temperature", "top_p", "min_p")
+"""What `CheckpointInfo.sampling` may set."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,8 @@ class CheckpointInfo:
     seed: int = 0
     losses: dict[str, float] = field(default_factory=dict)
     """Nats per token by split, "train" and "val"."""
+    sampling: dict[str, float | None] = field(default_factory=dict)
+    """Settings to sample with by default (temperature, top_p, min_p); empty for those of the modality."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,7 @@ def save_checkpoint(
     weights = {name: w.detach().to("cpu", dtype).contiguous() for name, w in model.state_dict().items()}
     with atomic_directory(directory, FILES, keep_others=keep_others) as partial:
         write_tensors(partial / "model.safetensors", weights, {"format": "pt"})
-        config = {"format_version": FORMAT_VERSION, **asdict(info)}
-        (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (partial / "config.json").write_text(_config_text(info), encoding="utf-8")
         (partial / "metrics.jsonl").write_text(metrics, encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
 
@@ -108,12 +114,29 @@ def read_info(directory: Path) -> CheckpointInfo:
     wrong = [name for name, value in config.items() if not isinstance(value, types[name])]
     if wrong:
         raise InputError(f"{path} has a value of the wrong type for {', '.join(wrong)}")
+    sampling = config.get("sampling", {})
+    if set(sampling) - set(SAMPLING) or not all(_is_setting(value) for value in sampling.values()):
+        raise InputError(f"{path}: sampling may set {', '.join(SAMPLING)}, each to a number or null")
     try:
         return CheckpointInfo(**{**config, "model": GPTConfig(**config["model"])})
     except (TypeError, KeyError) as error:
         raise InputError(f"{path} does not describe a model: {error}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def update_info(directory: Path, **changes: Any) -> None:
+    """Write `config.json` anew with some entries changed, atomically; InputError if it is not a checkpoint."""
+    info = replace(read_info(directory), **changes)
+    write_text(Path(directory) / "config.json", _config_text(info))
+
+
+def _is_setting(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+
+
+def _config_text(info: CheckpointInfo) -> str:
+    return json.dumps({"format_version": FORMAT_VERSION, **asdict(info)}, indent=2) + "\n"
 
 
 def load_checkpoint(directory: Path, *, modality: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:

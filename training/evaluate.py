@@ -1,26 +1,37 @@
-"""Measure the loss of a checkpoint on a split of prepared data. The last line printed is one JSON object."""
+"""Measure a checkpoint on a split of prepared data: its loss, and with --samples what its samples are like.
+
+The last line printed is one JSON object.
+"""
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from rich.console import Console
+from rich.table import Table
 
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.modalities import Modality, find_modality
 from waveletgpt.common.progress import progress_bar
 from waveletgpt.common.units import in_unit
-from waveletgpt.models.checkpoint import load_checkpoint
+from waveletgpt.models.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, update_info
+from waveletgpt.tokenizers.registry import Tokenizer, tokenizer_from_dict
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate
+from waveletgpt.training.modalities.base import load_training_modality
+from waveletgpt.training.quality.measures import Figure, Overlap, as_json
+from waveletgpt.training.quality.samples import GRID, Quality, Settings, closest, held_out_passages, judged, sample
 from waveletgpt.training.ranks.devices import pick_device
 
 
 @dataclass(frozen=True)
 class Config:
-    """The loss of a checkpoint on a split of prepared data."""
+    """The loss of a checkpoint on a split of prepared data, and the quality of its samples."""
 
     checkpoint: Path
     """Directory of the checkpoint."""
@@ -31,6 +42,17 @@ class Config:
     """Number of windows of block_size tokens, evenly spaced over the split; 0 for all of the split."""
     batch_size: int = 16
     """Windows in a forward pass. The loss does not depend on it."""
+    samples: int = 0
+    """Samples to generate and to measure beside as many held-out passages of the same length; 0 for none."""
+    temperature: float | None = None
+    """Of the samples, as are top_p and min_p; the checkpoint's own unless one of them is given."""
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int = 0
+    """Seed of the samples."""
+    choose: bool = False
+    """Try temperatures from 0.6 to 1 with and without top_p and min_p, and store the settings whose samples come
+    closest to the held-out passages in the checkpoint's config.json."""
     device: str = "auto"
     """auto (CUDA if there is a CUDA device, else the CPU), cpu, cuda, mps, ..."""
     threads: int = 0
@@ -39,6 +61,10 @@ class Config:
     def __post_init__(self) -> None:
         if self.windows < 0:
             raise InputError(f"--windows is {self.windows}; it must be 0 (all) or more")
+        if self.samples < 0 or self.samples == 1:
+            raise InputError(f"--samples is {self.samples}; it must be 0 (none) or 2 and more, for an interval")
+        if self.choose and not self.samples:
+            raise InputError("--choose judges samples; add --samples, 20 for example")
         if self.batch_size < 1:
             raise InputError(f"--batch-size is {self.batch_size}; it must be 1 or more")
         if self.threads < 0:
@@ -68,7 +94,7 @@ def measure(config: Config) -> dict[str, Any]:
     started = time.perf_counter()
     with progress_bar("windows", len(offsets)) as advance:
         loss = evaluate(checkpoint.model, tokens, offsets, batch_size=config.batch_size, advance=advance)
-    return {
+    report = {
         "checkpoint": config.checkpoint.name,
         "mixer": checkpoint.model.config.mixer,
         "split": config.split,
@@ -77,6 +103,75 @@ def measure(config: Config) -> dict[str, Any]:
         dataset.info.report.replace(" ", "_"): in_unit(loss, dataset.info.report),
         "tokens_per_second": round(len(offsets) * block_size / (time.perf_counter() - started)),
     }
+    if config.samples:
+        quality, length = sample_quality(config, checkpoint, dataset)
+        if config.choose:
+            update_info(config.checkpoint, sampling=asdict(quality.settings))
+        print_quality(quality, count=config.samples, length=length)
+        report["samples"] = {
+            "count": config.samples,
+            "tokens": length,
+            **asdict(quality.settings),
+            "distance": round(quality.distance, 4),
+            **as_json(quality.figures, quality.overlaps),
+        }
+    return report
+
+
+def sample_quality(config: Config, checkpoint: Checkpoint, dataset: Dataset) -> tuple[Quality, int]:
+    """Measure samples beside held-out passages; returns what was found, the best with --choose, and their length."""
+    record, training = find_modality(dataset.info.modality), load_training_modality(dataset.info.modality)
+    if training.measures is None:
+        raise InputError(f"there are no measures for samples of {record.name}; leave --samples out")
+    tokenizer: Tokenizer = tokenizer_from_dict(dataset.info.tokenizer)
+    length = training.passage_tokens(tokenizer)
+    tokens = dataset.tokens(config.split)
+    check_long_enough(tokens, length, f"{config.data}: the {config.split} split")
+    passages = held_out_passages(tokens, length, config.samples)
+    measures = training.measures(tokenizer, dataset)
+    tried = GRID if config.choose else [settings_of(config, checkpoint.info, record)]
+
+    def qualities() -> Iterator[Quality]:
+        with progress_bar("tokens", len(tried) * config.samples * length) as advance:
+            for settings in tried:
+                samples = sample(
+                    checkpoint.model,
+                    tokenizer.start,
+                    settings,
+                    length=length,
+                    count=config.samples,
+                    seed=config.seed,
+                    advance=advance,
+                )
+                yield judged(measures, settings, samples, passages)
+
+    return closest(qualities()), length
+
+
+def settings_of(config: Config, info: CheckpointInfo, record: Modality) -> Settings:
+    """The settings that the command line gives; if it gives none, the checkpoint's own, or its modality's."""
+    if (config.temperature, config.top_p, config.min_p) != (None, None, None):
+        temperature = record.temperature if config.temperature is None else config.temperature
+        return Settings(temperature, config.top_p, config.min_p)
+    own: dict[str, Any] = {**info.sampling}
+    return Settings(**own) if own else Settings(record.temperature, record.top_p, record.min_p)
+
+
+def print_quality(quality: Quality, *, count: int, length: int) -> None:
+    """Print a table of all measures."""
+    settings = ", ".join(f"{name} {value:g}" for name, value in asdict(quality.settings).items() if value is not None)
+    table = Table("measure", "samples", "95 % interval", "held-out", "10th to 90th percentile", title=None)
+    for name, figure in quality.figures.items():
+        usual = f"{figure.held_out_p10:.3g} to {figure.held_out_p90:.3g}"
+        table.add_row(name, *_shown(figure), f"{usual}{'' if figure.is_usual else ' (outside)'}")
+    for name, overlap in quality.overlaps.items():
+        table.add_row(name, *_shown(overlap), "")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{count} samples of {length:,} tokens, {settings}; distance {quality.distance:.3f}", table, sep="\n")
+
+
+def _shown(row: Figure | Overlap) -> tuple[str, str, str]:
+    return f"{row.mean:.3g}", f"{row.low:.3g} to {row.high:.3g}", f"{row.held_out:.3g}"
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from waveletgpt.common import files
 from waveletgpt.common.errors import DiskFullError, InputError
 from waveletgpt.models import checkpoint
-from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
+from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint, update_info
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import MIXERS
 
@@ -261,3 +261,15 @@ def test_missing_and_foreign_weights_are_refused(saved: Path) -> None:
 def test_a_checkpoint_of_another_modality_is_refused(saved: Path) -> None:
     message = refused(saved, modality="audio")
     assert "is a checkpoint for text; one for audio is needed" in message
+
+
+def test_sampling_settings_travel_with_a_checkpoint_and_wrong_ones_are_refused(saved: Path) -> None:
+    assert read_info(saved).sampling == {}
+    update_info(saved, sampling={"temperature": 0.7, "top_p": None})
+    assert load_checkpoint(saved).info == replace(INFO, sampling={"temperature": 0.7, "top_p": None})
+    for wrong in ({"temperature": "hot"}, {"heat": 1}, {"top_p": True}):
+        update_info(saved, sampling={})
+        config = json.loads((saved / "config.json").read_text())
+        (saved / "config.json").write_text(json.dumps({**config, "sampling": wrong}))
+        assert "sampling may set temperature, top_p, min_p, each to a number or null" in refused(saved)
+        save_checkpoint(saved, gpt(), INFO)

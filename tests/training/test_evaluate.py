@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.common.units import in_unit
-from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, save_checkpoint
+from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint, update_info
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.training import evaluate
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, write_dataset
+from waveletgpt.training.quality.samples import Settings
 
 torch.set_num_threads(1)
 
@@ -150,3 +152,39 @@ def test_units() -> None:
     from waveletgpt.training.evaluation import token_loss
 
     torch.testing.assert_close(token_loss(logits, targets), expected)
+
+
+def test_samples_are_measured_with_the_settings_given_or_the_checkpoints_own(text: Path, tmp_path: Path) -> None:
+    checkpoint = checkpoint_for(text, tmp_path / "c")
+    config = evaluate.Config(checkpoint, text, windows=2, samples=3, device="cpu")
+    report = evaluate.measure(config)["samples"]
+    assert (report["count"], report["tokens"]) == (3, 2000)
+    assert (report["temperature"], report["top_p"], report["min_p"]) == (0.8, None, None)  # those of text
+    assert report["known_words"]["mean"] < 0.2
+    assert report["known_words"]["held_out"] > 0.9
+    update_info(checkpoint, sampling={"temperature": 0.5, "min_p": 0.1})
+    own = evaluate.measure(config)["samples"]
+    assert (own["temperature"], own["top_p"], own["min_p"]) == (0.5, None, 0.1)
+    given = evaluate.measure(replace(config, top_p=0.9))["samples"]
+    assert (given["temperature"], given["top_p"], given["min_p"]) == (0.8, 0.9, None)
+
+
+def test_the_settings_whose_samples_come_closest_are_chosen_and_stored(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples at temperature 0 repeat one character; an untrained model at 1 has more variety."""
+    checkpoint = checkpoint_for(text, tmp_path / "c")
+    before = read_info(checkpoint)
+    monkeypatch.setattr(evaluate, "GRID", [Settings(0.0), Settings(1.0, min_p=0.01), Settings(0.0, top_p=0.5)])
+    report = evaluate.measure(evaluate.Config(checkpoint, text, windows=2, samples=2, device="cpu", choose=True))
+    assert report["samples"]["temperature"] == 1
+    assert read_info(checkpoint) == replace(before, sampling={"temperature": 1.0, "top_p": None, "min_p": 0.01})
+    load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"samples": 1}, "--samples is 1"), ({"choose": True}, "add --samples")]
+)
+def test_impossible_samples_are_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate.Config(tmp_path, tmp_path, **settings)

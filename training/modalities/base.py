@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from waveletgpt.common.modalities import find_modality
+from waveletgpt.training.data import Dataset
+from waveletgpt.training.quality.measures import Measures
 
 Windows = NDArray[np.int64]
 """Token ids (B, T)."""
@@ -30,6 +32,10 @@ class TrainingModality:
     """From the tokenizer to the length of a sample, in tokens, unless --sample-tokens sets it."""
     write: Callable[[Path, Any, Tensor], None]
     """Given a path, the tokenizer and ids (S,), writes the decoded ids atomically."""
+    measures: Callable[[Any, Dataset], Measures] | None = None
+    """From the tokenizer and the prepared data to the measures of samples; None if this kind has none."""
+    passage_tokens: Callable[[Any], int] = lambda _: 1000
+    """From the tokenizer to the length, in tokens, of the samples and passages that are measured."""
     augment: Callable[[dict[str, Any]], Callable[[Windows, Draws], Windows]] | None = None
     """From the tokenizer's description to a function that augments windows; None if this kind is never augmented.
     Raises InputError if that tokenizer's ids are unknown."""

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from waveletgpt.tokenizers.midi import MidiTokenizer
+    from waveletgpt.training.data import Dataset
+    from waveletgpt.training.quality.measures import Measures
 
 SEMITONES = (-3, -2, -1, 0, 1, 2, 3)
 STRETCHES = (0.95, 0.975, 1.0, 1.025, 1.05)
@@ -35,6 +37,13 @@ def write(path: Path, tokenizer: "MidiTokenizer", ids: Tensor) -> None:
     from waveletgpt.tokenizers.midi import write_midi  # noqa: PLC0415, see TrainingModality
 
     write_midi(path, tokenizer.decode(ids))
+
+
+def measures(tokenizer: "MidiTokenizer", dataset: "Dataset") -> "Measures":  # noqa: ARG001
+    """Measures of piano music."""
+    from waveletgpt.training.quality.music import MusicMeasures  # noqa: PLC0415, see TrainingModality
+
+    return MusicMeasures(tokenizer)
 
 
 def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Windows]":
@@ -112,4 +121,6 @@ def _sums(values: Ints, first: Ints) -> Ints:
     return sums - (sums - values)[first]
 
 
-TRAINING_MODALITY = TrainingModality(suffix=".mid", sample_tokens=lambda _: 500, write=write, augment=augment)
+TRAINING_MODALITY = TrainingModality(
+    suffix=".mid", sample_tokens=lambda _: 500, write=write, augment=augment, measures=measures
+)

@@ -6,7 +6,9 @@ from torch import Tensor
 
 from waveletgpt.common.files import write_text
 from waveletgpt.tokenizers.characters import CharacterTokenizer
+from waveletgpt.training.data import Dataset
 from waveletgpt.training.modalities.base import TrainingModality
+from waveletgpt.training.quality.text import TextMeasures, vocabulary_of
 
 
 def write(path: Path, tokenizer: CharacterTokenizer, ids: Tensor) -> None:
@@ -14,4 +16,11 @@ def write(path: Path, tokenizer: CharacterTokenizer, ids: Tensor) -> None:
     write_text(path, tokenizer.decode(ids) + "\n")
 
 
-TRAINING_MODALITY = TrainingModality(suffix=".txt", sample_tokens=lambda _: 500, write=write)
+def measures(tokenizer: CharacterTokenizer, dataset: Dataset) -> TextMeasures:
+    """Measures of text. Known words are those of the training split."""
+    return TextMeasures(tokenizer, vocabulary_of(tokenizer, dataset.tokens("train")))
+
+
+TRAINING_MODALITY = TrainingModality(
+    suffix=".txt", sample_tokens=lambda _: 500, write=write, measures=measures, passage_tokens=lambda _: 2000
+)

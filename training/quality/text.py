@@ -3,14 +3,18 @@
 import re
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from waveletgpt.tokenizers.characters import CharacterTokenizer
+from waveletgpt.training.data import Tokens
 from waveletgpt.training.quality.measures import Histogram
 
 WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 """Letters, and apostrophes between them."""
 GRAM = 4
+PART = 1 << 22
+"""Ids decoded at a time."""
 
 
 class TextMeasures:
@@ -75,6 +79,12 @@ def distinct_grams(text: str) -> float:
     return len(set(grams)) / len(grams) if grams else np.nan
 
 
-def vocabulary_of(tokenizer: CharacterTokenizer, ids: Tensor) -> frozenset[str]:
+def vocabulary_of(tokenizer: CharacterTokenizer, tokens: Tokens) -> frozenset[str]:
     """All words of a text of ids (N,), in lower case."""
-    return frozenset(word.lower() for word in WORD.findall(tokenizer.decode(ids)))
+    found: set[str] = set()
+    rest = ""
+    for begin in range(0, len(tokens), PART):
+        ids = torch.from_numpy(np.asarray(tokens[begin : begin + PART]).astype(np.int64))
+        text, _, rest = (rest + tokenizer.decode(ids)).rpartition(" ")
+        found.update(WORD.findall(text.lower()))
+    return frozenset(found.union(WORD.findall(rest.lower())))
