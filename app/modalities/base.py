@@ -101,7 +101,7 @@ class AppModality(ABC, Generic[T]):
         """The sound of a result. Needed only if `heard_early`."""
         raise NotImplementedError
 
-    def count_in_words(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, audio uses it
+    def count_in_words(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, for kinds whose tokens are not their unit
         """A number of tokens in words."""
         return f"{count:,} {self.tokens if count != 1 else self.tokens.removesuffix('s')}"
 
@@ -117,7 +117,7 @@ class AppModality(ABC, Generic[T]):
             raise InputError(f"{path} is a directory; give the name of a file to write")
 
     def task(self, loaded: LoadedCheckpoint, prompt: str | Path | None, length: float, keep: float) -> GenerationTask:
-        """The job of continuing a prompt with a checkpoint.
+        """The task of continuing a prompt with a checkpoint.
 
         Args:
             loaded: the checkpoint.

@@ -23,7 +23,8 @@ Draws = NDArray[np.float64]
 class TrainingModality:
     """What training can do with one kind of data.
 
-    Training must also run where the kind's media libraries are not installed, so `write` imports them when called.
+    Training must also run where the kind's media libraries are not installed, so `write` and `measures` import
+    them when called.
     """
 
     suffix: str
