@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 import soundfile
 import torch
@@ -184,18 +185,25 @@ def test_a_corrupt_file_is_named_as_the_person_knows_it(client: Client, tmp_path
 
 
 def test_a_file_that_was_not_uploaded_is_not_read(
-    client: Client, sound_file: Path, monkeypatch: pytest.MonkeyPatch
+    page_url: str, sound_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[str | Path] = []
-    monkeypatch.setattr(load_modality("audio"), "read_prompt", lambda source, _: read.append(source))
-    job = client.submit({"path": str(sound_file), "meta": {"_type": "gradio.FileData"}}, api_name="/generate_audio")
-    with pytest.raises(AppError):
-        job.result(30)
+    read: list[Path] = []
+    monkeypatch.setattr(load_modality("audio"), "read_prompt", lambda path, _: read.append(path))
+
+    def call(path: str) -> str:
+        """Call the endpoint without a client, which would upload the file."""
+        prompt = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        inputs = {**PROMPT, "prompt": prompt, "baseline": "audio-baseline", "wavelet": None, "length": 1, "keep": 1}
+        address = f"{page_url}gradio_api/call/generate_audio"
+        event = httpx.post(address, json={"data": [*inputs.values()]}).json()["event_id"]
+        return httpx.get(f"{address}/{event}", timeout=30).text
+
+    assert "event: error" in call(str(sound_file))
     assert not read
-    job = client.submit(handle_file(sound_file), api_name="/generate_audio")
-    with pytest.raises(AppError):  # read_prompt returns None here
-        job.result(30)
-    assert read  # an uploaded file is
+    with sound_file.open("rb") as file:
+        (uploaded,) = httpx.post(f"{page_url}gradio_api/upload", files={"files": file}).json()
+    call(uploaded)
+    assert read  # so the call is right, and only where the file lies made the difference
 
 
 def test_a_vocabulary_that_does_not_match(tmp_path: Path, tiny_checkpoints: Path) -> None:
@@ -225,15 +233,17 @@ def test_stopping_ends_with_what_there_is(
     handlers = tab_of("music", tiny_checkpoints)
     inputs = {**PROMPT, "prompt": None, "baseline": "music-baseline", "wavelet": "music-haar", "length": 2000}
     generation, status = handlers.begin()[handlers.tab.generation], handlers.tab.status
-    column = handlers.tab.columns[0]
+    lines = [column.metrics for column in handlers.tab.columns]
     running = handlers.generate(generation, *inputs.values())
-    assert "of 2,000 events" in next(running)[column.metrics]
-    next(running)
+    for changes in running:
+        assert all("of 2,000 events" in changes[line] for line in lines)
+        if all("tokens/s" in changes[line] for line in lines):  # both have begun
+            break
     assert "Stopping" in handlers.stop(generation)[status]
     *_, last = running
     assert "Stopped" in last[status]
+    assert all("of 2,000 events" in last[line] for line in lines)
     assert all(last[button]["interactive"] for column in handlers.tab.columns for button in column.downloads.values())
-    assert "of 2,000 events" in last[column.metrics] and ">0 of" not in last[column.metrics]
     assert handlers.stop(generation) == gr.skip()
 
 

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 from symusic.core import ScoreTick
 
 from waveletgpt.app import streaming
+from waveletgpt.app.web.page import open_page
 from waveletgpt.models import generation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -27,6 +28,7 @@ FLAGS = [
     "--use-fake-ui-for-media-stream",  # a microphone that beeps, allowed without asking
     "--use-fake-device-for-media-stream",
 ]
+PATIENCE = 120_000  # milliseconds, for busy machines
 SIDES = ("baseline", "wavelet")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here (apt-get install chromium)")
@@ -44,8 +46,8 @@ def browser() -> Iterator[Browser]:
 def page(browser: Browser, page_url: str) -> Iterator[Page]:
     """The page, which must neither ask for anything elsewhere nor log an error."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(30_000)
-    expect.set_options(timeout=30_000)
+    page.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
     strangers: list[str] = []
     errors: list[str] = []
 
@@ -218,6 +220,68 @@ def test_stop_leaves_something_to_play(page: Page, slowly: None, tmp_path: Path)
     assert 0 < seconds < 5
     generate(panel, "0.1")  # the line is free again
     expect(column.locator(".metrics")).to_contain_text("400 samples")
+
+
+def test_a_second_press_ends_the_first_run_and_its_own_result_is_finished(page: Page, slowly: None) -> None:
+    panel = opened(page, "text")
+    line = panel.locator("#text-wavelet .metrics")
+    for length in ("2000", "1950"):  # while one writes
+        panel.locator("input[type=number]").first.fill(length)
+        panel.get_by_role("button", name="Generate").click()
+        expect(line).to_contain_text(f"of {int(length):,} characters")
+    panel.get_by_role("button", name="Generate").click()  # and at once
+    generate(panel, "100")
+    expect(line).to_have_text(re.compile(r"100 characters .*by the other model: \d.*"))
+
+
+def test_no_text_cursor_blinks_after_stop(page: Page, slowly: None) -> None:
+    panel = opened(page, "text")
+    panel.locator("input[type=number]").first.fill("2000")
+    panel.get_by_role("button", name="Generate").click()
+    cursors = panel.locator(".cursor")
+    expect(cursors).to_have_count(2)
+    panel.get_by_role("button", name="Stop").click()
+    expect(panel.get_by_text("Stopped.")).to_be_visible()
+    expect(cursors).to_have_count(0)
+
+
+def test_metrics_stay_after_an_error(page: Page) -> None:
+    panel = opened(page, "text")
+    generate(panel, "100")
+    lines = [panel.locator(f"#text-{side} .metrics") for side in SIDES]
+    for line in lines:
+        expect(line).to_contain_text(re.compile(r"by the other model: \d"))
+    before = [line.inner_text() for line in lines]
+    panel.locator("#text-prompt textarea").fill("Zo\u00e9")
+    panel.get_by_role("button", name="Generate").click()
+    expect(panel.get_by_role("alert")).to_contain_text("position 2")
+    page.wait_for_timeout(1000)  # what is chained to the run comes after it
+    assert [line.inner_text() for line in lines] == before
+
+
+def test_metrics_stay_with_one_checkpoint_alone(browser: Browser, tiny_checkpoints: Path, free_port: int) -> None:
+    app = open_page(tiny_checkpoints / "text-haar", "127.0.0.1", free_port, block=False)
+    page = browser.new_page()
+    try:
+        page.goto(app.local_url)
+        panel = opened(page, "text")
+        generate(panel, "100")
+        page.wait_for_timeout(1000)  # what is chained to the run comes after it
+        expect(panel.locator("#text-wavelet .metrics")).to_contain_text("100 characters")
+    finally:
+        page.close()
+        app.close()
+
+
+def test_music_can_be_played_when_the_page_says_done(page: Page) -> None:
+    panel = opened(page, "music")
+    begun = time.monotonic()
+    generate(panel, "500")
+    elapsed = time.monotonic() - begun
+    for side in SIDES:
+        assert panel.locator(f"#music-{side}").get_by_role("button", name="Play").is_visible()
+    seconds = float(panel.get_by_text("Done in").inner_text().split()[2])
+    assert elapsed / 2 < seconds < elapsed
 
 
 def test_music_goes_on_from_a_midi_file(page: Page, midi_file: Path, tmp_path: Path) -> None:
