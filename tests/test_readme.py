@@ -1,4 +1,4 @@
-"""The README's commands work, run as they stand there on the debug preset and the data that the project makes."""
+"""README.md and the pages in docs/: their commands run, and their links and paths lead somewhere."""
 
 import os
 import re
@@ -9,87 +9,182 @@ from pathlib import Path
 
 import pytest
 
+from waveletgpt.models.gpt import GPTConfig
+from waveletgpt.training.comparing.variants import parse_variants
+
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+DOCS = ROOT / "docs"
+WITH_COMMANDS = [README, *(DOCS / f"{name}.md" for name in ("training", "comparing", "generating", "results"))]
+"""Pages whose commands run, in this order, in one folder."""
+WITH_PATHS = [*WITH_COMMANDS, DOCS / "architecture.md", DOCS / "log.md"]
+ALL = [README, ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
+LENGTHS = {"text": "20", "audio": "0.01", "music": "20"}
+"""How much each kind of data generates here."""
 
 
-def commands() -> list[str]:
-    """Every command in the README's shell blocks, comments dropped and continued lines joined."""
-    blocks = re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)
+def commands(page: Path) -> list[str]:
+    """Every command in the shell blocks of a page, without comments, continued lines joined."""
+    blocks = re.findall(r"^ *```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split(" #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
+    return [line.split(" #")[0].strip() for line in lines if line.strip()]
+
+
+def values_of(words: list[str], flag: str) -> list[str]:
+    """The values of a flag in a command; none if the command does not have the flag."""
+    if flag not in words:
+        return []
+    rest = words[words.index(flag) + 1 :]
+    return rest[: next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))]
+
+
+def with_flag(words: list[str], flag: str, *values: str) -> list[str]:
+    """The command with these values of a flag, in place of those that it has."""
+    at = words.index(flag) if flag in words else len(words)
+    return [*words[:at], flag, *values, *words[at + 1 + len(values_of(words, flag)) :]]
+
+
+def reduced(line: str) -> list[str]:
+    """The command at debug size and on builtin data: the same flags, smaller values."""
+    words = shlex.split(line)
+    script = next((Path(word).stem for word in words if word.endswith(".py")), words[1])
+    if script.startswith("prepare_"):
+        words = with_flag(words, "--source", "builtin")
+        if "--keep-together" in words:  # names files of the real data
+            at = words.index("--keep-together")
+            del words[at : at + 1 + len(values_of(words, "--keep-together"))]
+    elif script.startswith("train_") or script == "compare":
+        words = with_flag(words, "--preset", "debug")
+        steps = "30" if "--resume" in words else "10"  # more than the run that is resumed has
+        words = with_flag(with_flag(words, "--steps", steps), "--eval-every", "10")
+        for block_size in values_of(words, "--model.block-size"):
+            words = with_flag(words, "--model.block-size", str(int(block_size) // 8))
+        for n_levels in values_of(words, "--model.n-levels"):
+            words = with_flag(words, "--model.n-levels", str(int(n_levels) - 3))
+        if script == "compare":
+            words = with_flag(with_flag(words, "--seeds", "0"), "--timing-rounds", "1")
+            for flag, count in {"--mixers": 2, "--lrs": 1}.items():
+                if values := values_of(words, flag):
+                    words = with_flag(words, flag, *values[:count])
+    elif script == "evaluate":
+        words = with_flag(words, "--windows", "4")
+        if values_of(words, "--checkpoint")[0].startswith("checkpoints/"):  # knows the alphabet of the real data
+            words = with_flag(words, "--checkpoint", "runs/text-debug/best")
+    else:
+        assert words[:2] == ["waveletgpt", "generate"], f"this test does not know the command {line}"
+        words = with_flag(words, "--length", LENGTHS[words[2]])
+    return words
+
+
+def test_commands_become_small_and_keep_their_flags() -> None:
+    """A README that trains 4,000 steps must not do so here."""
+    line = "python training/train_text.py --data d --out r --steps 4000 --model.block-size 256 --model.n-levels 8"
+    small = "python training/train_text.py --data d --out r --steps 10 --model.block-size 32 --model.n-levels 5"
+    assert reduced(line) == [*small.split(), "--preset", "debug", "--eval-every", "10"]
+    for page in WITH_COMMANDS:
+        for command in commands(page):
+            if "training/train_" in command or "compare.py" in command:
+                words = reduced(command)
+                assert values_of(words, "--preset") == ["debug"]
+                assert int(values_of(words, "--steps")[0]) <= 30, command
+
+
+def test_every_mixer_named_exists() -> None:
+    named = [
+        values for page in WITH_COMMANDS for line in commands(page) if (values := values_of(line.split(), "--mixers"))
+    ]
+    assert named
+    for mixers in named:
+        parse_variants(tuple(mixers), GPTConfig())
+    for page in WITH_COMMANDS:
+        for line in commands(page):
+            for mixer in values_of(line.split(), "--model.mixer"):
+                GPTConfig(mixer=mixer)
 
 
 def test_the_first_two_commands_are_make_app_and_make_test() -> None:
-    assert commands()[:2] == ["make app", "make test"]
+    assert commands(README)[:2] == ["make app", "make test"]
 
 
 def test_every_make_target_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    named = set(re.findall(r"make ([a-z]+)", "\n".join(commands()) + " ".join(re.findall(r"`(make [a-z]+)`", README))))
-    assert named
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in WITH_PATHS)
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE))
+    assert {"app", "test"} <= named
     assert named <= targets
 
 
 def test_every_path_named_exists() -> None:
-    named = re.findall(r"\b(?:docs|training|benchmarks|models|tokenizers|app|checkpoints)/[\w./-]*[\w]", README)
-    missing = {path for path in named if not (ROOT / path).exists()}
-    assert named
-    assert not missing
+    folders = "app|benchmarks|checkpoints|common|docs|models|tests|tokenizers|training"
+    for page in WITH_PATHS:
+        named = set(re.findall(rf"(?<![\w./])(?:{folders})/[\w./-]*\w(?![\w*])", page.read_text(encoding="utf-8")))
+        assert named, page
+        assert not {path for path in named if not (ROOT / path).exists()}, page
 
 
-@pytest.mark.timeout(600)
-def test_the_commands_run(tmp_path: Path) -> None:
-    """In order, in an empty folder: real data are replaced by the builtin ones, presets by `debug`."""
-    for folder in ("training", "benchmarks", "checkpoints"):
-        (tmp_path / folder).symlink_to(ROOT / folder)
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    ran = []
-    for line in commands():
-        words = [word for word in shlex.split(line) if not re.fullmatch(r"[A-Z_]+=\S*", word)]
-        if not words or words[0] not in {"python", "waveletgpt", "torchrun"} or words[1] in {"app"}:
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", ALL, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://")):
             continue
-        if "--keep-together" in words:  # names files of the real data
-            del words[words.index("--keep-together") :]
-        for flag, small in {
-            "--source": "builtin",
-            "--preset": "debug",
-            "--length": None,
-            "--seeds": "0",
-        }.items():
-            if flag in words and small:
-                words[words.index(flag) + 1] = small
-        script = Path(words[1]).stem
-        if script in {"train_text", "train_audio", "train_music", "compare"} and "--preset" not in words:
-            words += ["--preset", "debug"]
-        if words[:2] == ["waveletgpt", "generate"]:
-            words[words.index("--length") + 1] = {"text": "20", "audio": "0.01", "music": "20"}[words[2]]
-        if script == "evaluate":
-            words += ["--windows", "4"]
-        if script == "compare":  # one seed, and few steps to time
-            del words[words.index("--seeds") + 2 :]
-            words += ["--preset", "debug", "--timing-rounds", "2"]
-        result = subprocess.run(words, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False)
-        assert result.returncode == 0, f"{line}\n{result.stdout}{result.stderr}"
-        ran.append(script if words[0] == "python" else words[1])
-    assert {
-        "prepare_text",
-        "prepare_audio",
-        "prepare_music",
-        "train_text",
-        "train_audio",
-        "train_music",
-    } <= set(ran)
-    assert {"evaluate", "generate"} <= set(ran)
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def environment() -> dict[str, str]:
+    """With the scripts of this Python first on the path, and one thread a process."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_commands_run(tmp_path: Path) -> None:
+    for folder in ("training", "checkpoints"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    ran: list[list[str]] = []
+    for page in WITH_COMMANDS:
+        for line in commands(page):
+            if line.startswith(("make ", "source ", "waveletgpt app ")):
+                continue
+            words = reduced(line)
+            if words in ran:
+                continue
+            result = subprocess.run(
+                words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False
+            )
+            assert result.returncode == 0, f"{page.name}: {line}\n{result.stdout}{result.stderr}"
+            ran.append(words)
+    scripts = {Path(words[1]).stem for words in ran if words[0] == "python"}
+    kinds = ("text", "audio", "music")
+    assert {f"{verb}_{kind}" for verb in ("prepare", "train") for kind in kinds} | {"evaluate", "compare"} <= scripts
+
+
+@pytest.mark.slow
+def test_the_app_has_the_flags_that_the_pages_give_it() -> None:
+    used = {flag for page in WITH_COMMANDS for line in commands(page) for flag in flags_of_app(line)}
+    command = ["waveletgpt", "app", "--help"]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=True)
+    assert used
+    assert not {flag for flag in used if flag not in result.stdout}
+
+
+def flags_of_app(line: str) -> list[str]:
+    """The flags in a `waveletgpt app` command; none in another command."""
+    return re.findall(r"--[\w-]+", line) if line.startswith("waveletgpt app ") else []
 
 
 def test_generation_in_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "generating.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     (code,) = (block for block in blocks if "generate(" in block)
     exec(code, {})
     assert len(capsys.readouterr().out) > 200
