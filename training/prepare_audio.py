@@ -1,10 +1,11 @@
 """Prepare audio: recordings to 8-bit mu-law samples, split by file, 88/6/6 by duration."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.piano.soundfont import render
 from waveletgpt.training.data import DatasetInfo, check_replaceable
 from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
-from waveletgpt.training.preparing.composing import compose
+from waveletgpt.training.preparing.composing import compose, compose_melody
 from waveletgpt.training.preparing.encoding import encode_files, mention_skipped, write_whole_pieces
 from waveletgpt.training.preparing.source import opened_source
 from waveletgpt.training.preparing.splits import split_by_size
@@ -24,6 +25,7 @@ from waveletgpt.training.preparing.work import work_folder
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 BUILTIN_PIECES, BUILTIN_SECONDS = 10, 8.0
+MELODIES, MELODY_SECONDS, MELODY_RATE = 300, 30.0, 8000
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Config(PrepareConfig):
     this project composes and renders, to try things without data."""
     sample_rate: int = 16_000
     """Samples per second; recordings at other rates are resampled."""
+    builtin: Literal["pieces", "melodies"] = "pieces"
+    """What --source builtin makes: pieces are ten short ones, which tests need; melodies are 300 of 30 s, one note at a
+    time, from which a small model learns to hold notes."""
     keep_together: tuple[str, ...] = ()
     """Files that are excerpts of one recording and must go to the same split: names without suffix, joined by
     commas, one argument per recording."""
@@ -54,13 +59,13 @@ def prepare(config: Config) -> DatasetInfo:
         tokenizer=tokenizer.to_dict(),
         vocab_size=tokenizer.vocab_size,
         report=AUDIO.loss_unit,
-        **config.provenance("piano pieces composed and rendered by waveletgpt", "CC0 1.0"),
+        **config.provenance(f"piano {config.builtin} composed and rendered by waveletgpt", "CC0 1.0"),
     )
     groups = [frozenset(group.split(",")) for group in config.keep_together]
     with (
         work_folder(config.out) as work,
         config.processes() as workers,
-        opened_source(config.source, SUFFIXES, write_examples, work) as files,
+        opened_source(config.source, SUFFIXES, EXAMPLES[config.builtin], work) as files,
     ):
         short = short_names([file.name for file in files])
         split_by_size(dict.fromkeys(short.values(), 1.0), groups)  # to fail before reading if there are too few
@@ -88,6 +93,16 @@ def write_examples(folder: Path) -> None:
     """Write a few short piano pieces, composed and rendered here, as WAV files."""
     for seed in range(BUILTIN_PIECES):
         write_wav(folder / f"{seed}.wav", render(compose(seed, BUILTIN_SECONDS), 16_000), 16_000)
+
+
+def write_melodies(folder: Path) -> None:
+    """Write many melodies, composed and rendered here, as WAV files at 8 kHz."""
+    for seed in range(MELODIES):
+        sound = render(compose_melody(seed, MELODY_SECONDS), MELODY_RATE)
+        write_wav(folder / f"{seed:04}.wav", sound * (0.5 / sound.abs().max()), MELODY_RATE)
+
+
+EXAMPLES: dict[str, Callable[[Path], None]] = {"pieces": write_examples, "melodies": write_melodies}
 
 
 def summary(config: Config, info: DatasetInfo) -> str:

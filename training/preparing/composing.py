@@ -1,7 +1,8 @@
 """Small tonal piano pieces, composed from a seed: music to train on when there is no other."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from random import Random
 
 from symusic.core import ControlChangeTick, NoteTick, ScoreTick, TempoTick, TrackTick
@@ -17,10 +18,19 @@ FOLLOWING = {0: (3, 5, 1, 4, 2), 1: (4,), 2: (5, 3), 3: (4, 4, 1, 0), 4: (0, 0, 
 TONIC, DOMINANT = 0, 4
 TO_CHORD = (0, -1, 0, -1, 0, -1, 1)  # from each step above a root to the nearest note of its triad
 
+Rhythms = Mapping[int, Sequence[Sequence[float]]]
 RHYTHMS = {  # onsets in a bar, in beats
     3: ((0, 1, 2), (0, 2), (0, 1, 1.5, 2), (0, 1.5, 2), (0, 0.5, 1, 2)),
     4: ((0, 1, 2, 3), (0, 2), (0, 1, 2, 2.5, 3), (0, 1.5, 2, 3), (0, 0.5, 1, 1.5, 2, 3), (0, 2, 3)),
 }
+MOVES = (-2, -1, -1, -1, 0, 1, 1, 1, 2)
+"""Scale steps from one note of a tune to the next."""
+LIVELY_RHYTHMS = {
+    3: ((0, 1, 2), (0, 1, 1.5, 2), (0, 0.5, 1, 2), (0, 1, 2, 2.5)),
+    4: ((0, 1, 2, 3), (0, 1, 2, 2.5, 3), (0, 0.5, 1, 2, 3), (0, 1, 2, 3, 3.5), (0, 1.5, 2, 3)),
+}
+"""Rhythms without long notes, for `compose_melody`; and its moves, without repeated notes."""
+LIVELY_MOVES = (-2, -1, -1, -1, 1, 1, 1, 2)
 # Accompaniments: (beat, which notes of the chord sound; 3 is the root an octave up) over one bar.
 ACCOMPANIMENTS = {
     3: (
@@ -54,13 +64,7 @@ def compose(seed: int, seconds: float) -> ScoreTick:
     Raises:
         InputError: `seconds` is not positive and finite.
     """
-    if not 0 < seconds < math.inf:
-        raise InputError(f"a piece cannot last {seconds} seconds; give a positive number")
-    random = Random(seed)  # noqa: S311, not for security
-    scale, tonic, beats = random.choice(SCALES), random.randrange(-5, 7), random.choice((3, 4, 4))
-    beat = 60 / random.uniform(72, 132)
-    n_bars = max(2, round(seconds / (beat * beats)))
-
+    random, scale, tonic, beats, beat, n_bars = _begin(seed, seconds, tempo=(72, 132))
     track = TrackTick("Piano")
 
     def pitch(step: int) -> int:
@@ -91,13 +95,49 @@ def compose(seed: int, seconds: float) -> ScoreTick:
             track.controls.append(ControlChangeTick(time, 64, value))
 
     track.notes.sort(key=lambda note: (note.time, note.pitch))
+    return _score(track)
+
+
+def compose_melody(seed: int, seconds: float) -> ScoreTick:
+    """Compose the tune of a piece alone, at 84 to 112 beats a minute: one note at a time, without pedal.
+
+    Args and errors are those of `compose`.
+    """
+    random, scale, tonic, beats, beat, n_bars = _begin(seed, seconds, tempo=(84, 112))
+    _, melody = _themes(random, n_bars, beats, LIVELY_RHYTHMS, LIVELY_MOVES)
+    track = TrackTick("Piano")
+    for bar, tune in enumerate(melody):
+        for i, (at, step) in enumerate(tune):
+            until = tune[i + 1][0] if i + 1 < len(tune) else beats
+            onset = round((bar * beats + at) * beat * TICKS_PER_SECOND)
+            length = round(0.97 * (until - at) * beat * TICKS_PER_SECOND)
+            pitch = 60 + tonic + 12 * (step // 7) + scale[step % 7]
+            track.notes.append(NoteTick(onset, length, pitch, 84 if at == 0 else 76))
+    return _score(track)
+
+
+def _begin(
+    seed: int, seconds: float, tempo: tuple[float, float]
+) -> tuple[Random, tuple[int, ...], int, int, float, int]:
+    """Random numbers, scale, tonic, beats in a bar, seconds in a beat, and bars of a piece."""
+    if not 0 < seconds < math.inf:
+        raise InputError(f"a piece cannot last {seconds} seconds; give a positive number")
+    random = Random(seed)  # noqa: S311, not for security
+    scale, tonic, beats = random.choice(SCALES), random.randrange(-5, 7), random.choice((3, 4, 4))
+    beat = 60 / random.uniform(*tempo)
+    return random, scale, tonic, beats, beat, max(2, round(seconds / (beat * beats)))
+
+
+def _score(track: TrackTick) -> ScoreTick:
     score = ScoreTick(TICKS_PER_SECOND // 2)
     score.tempos.append(TempoTick(0, 120.0))
     score.tracks.append(track)
     return score
 
 
-def _themes(random: Random, n_bars: int, beats: int) -> tuple[list[int], Melody]:
+def _themes(
+    random: Random, n_bars: int, beats: int, rhythms: Rhythms = RHYTHMS, moves: Sequence[int] = MOVES
+) -> tuple[list[int], Melody]:
     """The root of each bar's chord and the tune above it, in rounds of A A B A, ending on the tonic."""
     chords: list[int] = []
     melody: Melody = []
@@ -105,11 +145,12 @@ def _themes(random: Random, n_bars: int, beats: int) -> tuple[list[int], Melody]
         first = _progression(random, TONIC)
         second = [*first[:2], DOMINANT, TONIC]
         bridge = _progression(random, random.choice((3, 5)))
-        theme, contrast = _melody(random, first, beats), _melody(random, bridge, beats)
-        answer = theme[:2] + _melody(random, second[2:], beats, start=theme[1][-1][1])
-        for roots, tune in ((first, theme), (second, answer), (bridge, contrast), (second, answer)):
+        tune = partial(_melody, random, rhythms=rhythms[beats], moves=moves)
+        theme, contrast = tune(first), tune(bridge)
+        answer = theme[:2] + tune(second[2:], start=theme[1][-1][1])
+        for roots, bars in ((first, theme), (second, answer), (bridge, contrast), (second, answer)):
             chords += roots
-            melody += tune
+            melody += bars
     return [*chords[: n_bars - 1], 0], [*melody[: n_bars - 1], [(0, 0)]]
 
 
@@ -123,13 +164,15 @@ def _progression(random: Random, start: int) -> list[int]:
             return roots
 
 
-def _melody(random: Random, chords: Sequence[int], beats: int, start: int = 4) -> Melody:
+def _melody(
+    random: Random, chords: Sequence[int], rhythms: Sequence[Sequence[float]], moves: Sequence[int], start: int = 4
+) -> Melody:
     """A tune over one chord per bar; its notes on beats 0 and 2 belong to the chord."""
     step, tune = start, []
     for root in chords:
         bar = []
-        for at in random.choice(RHYTHMS[beats]):
-            step = min(max(step + random.choice((-2, -1, -1, -1, 0, 1, 1, 1, 2)), -2), 9)
+        for at in random.choice(rhythms):
+            step = min(max(step + random.choice(moves), -2), 9)
             if at in (0, 2):
                 step += TO_CHORD[(step - root) % 7]
             bar.append((at, step))

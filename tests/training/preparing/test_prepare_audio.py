@@ -15,6 +15,7 @@ from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training import prepare_audio
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo
 from waveletgpt.training.prepare_audio import Config, prepare
+from waveletgpt.training.quality.audio import notes
 
 
 @pytest.fixture
@@ -179,3 +180,12 @@ def test_pieces_rendered_here(out: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert info.licence == "CC0 1.0"
     assert {split: facts["pieces"] for split, facts in info.splits.items()} == {"train": 2, "val": 1, "test": 1}
     assert len(np.unique(Dataset.open(out).tokens("train"))) > 100
+
+
+def test_melodies_rendered_here_have_notes_that_can_be_told(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_audio, "MELODIES", 4)
+    monkeypatch.setattr(prepare_audio, "MELODY_SECONDS", 6.0)
+    info = prepared("builtin", out, builtin="melodies", sample_rate=8000)
+    assert "melodies" in info.source
+    ids = torch.from_numpy(Dataset.open(out).tokens("train")[:16_000].astype(np.int64))
+    assert len({note.pitch for note in notes(MuLawTokenizer(8000).decode(ids).double().numpy(), 8000)}) >= 2

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.midi import MidiTokenizer
-from waveletgpt.training.preparing.composing import MAJOR, MINOR, TICKS_PER_SECOND, compose
+from waveletgpt.training.preparing.composing import MAJOR, MINOR, TICKS_PER_SECOND, compose, compose_melody
 
 
 def test_the_seed_decides() -> None:
@@ -61,3 +61,16 @@ def test_every_piece_can_be_learned_from(seed: int, seconds: float) -> None:
 def test_no_length_is_refused(seconds: float) -> None:
     with pytest.raises(InputError):
         compose(0, seconds)
+
+
+def test_a_melody_has_one_note_at_a_time_and_never_repeats_or_holds_one_long() -> None:
+    for seed in range(20):
+        score = compose_melody(seed, 30)
+        assert not len(score.tracks[0].controls)
+        notes = score.tracks[0].notes.numpy()
+        starts, ends = notes["time"], notes["time"] + notes["duration"]
+        assert (starts[1:] > ends[:-1]).all()
+        assert np.diff(starts).max() <= 1.5 * 60 / 84 * TICKS_PER_SECOND + 1
+        assert (np.diff(notes["pitch"].astype(int)) != 0).mean() > 0.8
+        assert 50 <= notes["pitch"].min() and notes["pitch"].max() <= 88
+    assert compose_melody(3, 30) == compose_melody(3, 30)
