@@ -72,5 +72,5 @@ def test_a_melody_has_one_note_at_a_time_and_never_repeats_or_holds_one_long() -
         assert (starts[1:] > ends[:-1]).all()
         assert np.diff(starts).max() <= 1.5 * 60 / 84 * TICKS_PER_SECOND + 1
         assert (np.diff(notes["pitch"].astype(int)) != 0).mean() > 0.8
-        assert 50 <= notes["pitch"].min() and notes["pitch"].max() <= 88
+        assert notes["pitch"].min() >= 50 and notes["pitch"].max() <= 88
     assert compose_melody(3, 30) == compose_melody(3, 30)
