@@ -1,6 +1,6 @@
-"""Write the tables of `PAGES` anew, from the reports in results/: `python docs/results.py`.
+"""Update the tables of `PAGES` from the reports in results/: `python docs/results.py`.
 
-A table stands between a line `<!-- NAME ARGUMENTS -->`, NAME being one of `TABLES`, and a line `<!-- end -->`.
+A table is between the lines `<!-- NAME ARGUMENTS -->`, where NAME is one of `TABLES`, and `<!-- end -->`.
 """
 
 import json
@@ -24,25 +24,25 @@ PAGES = (ROOT / "docs" / "results.md", ROOT / "README.md", RESULTS / "README.md"
 MODALITIES = ("text", "audio", "music")
 BUDGETS = ("short", "long")
 POSITIONS = {"rope": "rotary", "learned": "learned"}
-SURE = 0.05
-"""Speed-ups are in bold where the final losses differ with a p-value below this."""
+SIGNIFICANT = 0.05
+"""Speed-ups are bold if the p-value of the final losses is below this."""
 BLOCK = re.compile(r"(<!-- (\w+)((?: \S+)*) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Report = dict[str, Any]
 
 
 def report(name: str) -> Report:
-    """One comparison."""
+    """The report of a comparison."""
     found: Report = json.loads((RESULTS / name / "report.json").read_text(encoding="utf-8"))
     return found
 
 
-Found = list[tuple[str, list[tuple[str, Report]]]]
-"""Comparisons by modality, with their names."""
+Comparisons = list[tuple[str, list[tuple[str, Report]]]]
+"""For each modality, the names and reports of comparisons."""
 
 
-def reports(positions: str) -> Found:
-    """By modality, the comparisons with such positions by their names: of the shorter budget, then of the longer."""
+def reports(positions: str) -> Comparisons:
+    """The comparisons with these positions: for each modality those of the shorter and the longer budget, if any."""
     names = {modality: [f"{modality}-{positions}-{budget}" for budget in BUDGETS] for modality in MODALITIES}
     return [(m, [(name, report(name)) for name in found if (RESULTS / name).exists()]) for m, found in names.items()]
 
@@ -53,26 +53,26 @@ def in_steps(positions: str) -> list[list[str]]:
 
 
 def in_seconds(positions: str) -> list[list[str]]:
-    """The same, at equal seconds."""
+    """Differences in final loss and speed-ups, at equal seconds."""
     return by_layer(reports(positions), "difference_in_equal_seconds", "seconds", "difference in equal seconds")
 
 
 def named(*names: str) -> list[list[str]]:
-    """Differences in final loss and speed-ups, at equal steps, of comparisons by their names."""
+    """Differences in final loss and speed-ups, at equal steps, of the comparisons with these names."""
     found = [(whole["data"]["modality"], [(name, whole)]) for name in names for whole in [report(name)]]
     return by_layer(found, "difference", "steps", "difference")
 
 
-def by_layer(comparisons: Found, compared: str, speed: str, heading: str) -> list[list[str]]:
-    """A row for every layer of every comparison."""
+def by_layer(comparisons: Comparisons, compared: str, speed: str, heading: str) -> list[list[str]]:
+    """One row for each layer of each comparison. `compared` and `speed` are keys of a report's variants."""
     rows = [["data", "tokens", "seeds", "layer", "loss", heading, "p", f"speed-up in {speed}"]]
     for modality, found in comparisons:
         for name, whole in found:
             unit = whole["data"]["unit"]
             for layer, variant in whole["variants"].items():
                 first = layer == whole["baseline"]
-                told = [f"[{modality}](../results/{name}/report.md), {unit}", millions(whole), seeds(whole)]
-                row = [*(told if first else ["", "", ""]), f"`{layer}`", loss(variant, unit)]
+                label = [f"[{modality}](../results/{name}/report.md), {unit}", millions(whole), seeds(whole)]
+                row = [*(label if first else ["", "", ""]), f"`{layer}`", loss(variant, unit)]
                 if first:
                     rows.append([*row, "", "", ""])
                     continue
@@ -84,34 +84,35 @@ def by_layer(comparisons: Found, compared: str, speed: str, heading: str) -> lis
 
 
 def summary(folder: str = "") -> list[list[str]]:
-    """Speed-ups in steps of the longest comparison for each kind of positions and data; `folder`: from the page to
-    the reports.
+    """Speed-ups in steps of the longest comparison, for each kind of positions and data.
+
+    `folder` is the path from the page to the reports.
     """
     layers: dict[str, None] = {}
     found = []
-    for positions, told in POSITIONS.items():
+    for positions, label in POSITIONS.items():
         for modality, compared in reports(positions):
             if compared:
-                found.append((modality, told, *compared[-1]))
+                found.append((modality, label, *compared[-1]))
                 layers |= dict.fromkeys(compared[-1][1]["variants"])
     columns = [layer for layer in layers if layer != "none"]
     rows = [["data", "positions", "tokens", "seeds", *(f"`{layer}`" for layer in columns)]]
-    for modality, told, name, whole in found:
+    for modality, label, name, whole in found:
         cells = [speed_up(whole["variants"][layer]) if layer in whole["variants"] else "" for layer in columns]
-        rows.append([f"[{modality}]({folder}{name}/report.md)", told, millions(whole), seeds(whole), *cells])
+        rows.append([f"[{modality}]({folder}{name}/report.md)", label, millions(whole), seeds(whole), *cells])
     return rows
 
 
 def speed_up(variant: dict[str, Any]) -> str:
-    """In steps, with its interval, and what tells apart from none by p < 0.05 in bold."""
+    """A speed-up in steps with its interval; bold if it is significant."""
     factor = variant["speedup"]["steps"]
-    told = f"{factor['value']:.2f}"
+    value = f"{factor['value']:.2f}"
     p = variant["difference"]["p"]
-    return f"{f'**{told}**' if p is not None and p < SURE else told}{bounds(factor, 1, '.2f')}"
+    return f"{f'**{value}**' if p is not None and p < SIGNIFICANT else value}{bounds(factor, 1, '.2f')}"
 
 
 def against(layer: str, positions: str) -> list[list[str]]:
-    """A layer's final losses less those of the others with the same seed, at the longest budget."""
+    """A layer's final losses minus those of the others with the same seeds, at the longest budget."""
     rows = [["data", "tokens", "seeds", "beside", f"`{layer}` less that", "p"]]
     for modality, found in reports(positions):
         if not found:
@@ -123,15 +124,15 @@ def against(layer: str, positions: str) -> list[list[str]]:
             theirs = finals(whole["variants"][other])
             both = [seed for seed in ours if seed in theirs]
             gap = difference([ours[seed] for seed in both], [theirs[seed] for seed in both])
-            told = [f"[{modality}](../results/{name}/report.md), {unit}", millions(whole), seeds(whole)]
+            label = [f"[{modality}](../results/{name}/report.md), {unit}", millions(whole), seeds(whole)]
             rows.append(
-                [*(told if other == others[0] else ["", "", ""]), f"`{other}`", interval(gap, unit), p_value(gap["p"])]
+                [*(label if other == others[0] else ["", "", ""]), f"`{other}`", interval(gap, unit), p_value(gap["p"])]
             )
     return rows
 
 
 def overhead() -> list[list[str]]:
-    """What a step takes beside the baseline's, by layer: median and quartiles in each comparison; their median."""
+    """Step times over the baseline's, by layer: median and quartiles in each comparison, and the median of medians."""
     found = [pair for positions in POSITIONS for _, pairs in reports(positions) for pair in pairs]
     layers = dict.fromkeys(layer for _, whole in found for layer in whole["variants"] if layer != whole["baseline"])
     rows = [["comparison", *(f"`{layer}`" for layer in layers)]]
@@ -147,7 +148,7 @@ def overhead() -> list[list[str]]:
 
 
 def controls(*names: str) -> list[list[str]]:
-    """Losses, their differences to the baseline's and speed-ups in steps: a row a layer, a column a comparison."""
+    """Losses, differences to the baseline and speed-ups in steps: one row per layer, one column per comparison."""
     found = [(name, report(name)) for name in names]
     heads = [f"[{r['data']['modality']}](../results/{name}/report.md), {r['data']['unit']}" for name, r in found]
     layers = dict.fromkeys(layer for _, whole in found for layer in whole["variants"])
@@ -170,7 +171,7 @@ def controls(*names: str) -> list[list[str]]:
 
 
 def depth(name: str) -> list[list[str]]:
-    """How many blocks a baseline needs for the loss of a wavelet model, by interpolation in the blocks' logarithm."""
+    """The blocks that a baseline needs for the loss of a wavelet model, interpolated in the logarithm of the blocks."""
     whole = report(name)
     unit, shared = whole["data"]["unit"], whole["model"]["n_layer"]
     deep = [(v["changes"].get("n_layer", shared), v) for v in whole["variants"].values()]
@@ -184,7 +185,10 @@ def depth(name: str) -> list[list[str]]:
 
 
 def blocks_for(target: float, plain: list[tuple[int, float]]) -> str:
-    """The blocks at which baselines, (blocks, loss) in rising order, first reach a loss; in words."""
+    """The number of blocks, as text, at which baselines first reach the loss `target`.
+
+    `plain` holds (blocks, loss) of the baselines, by rising blocks.
+    """
     if target >= plain[0][1]:
         return f"fewer than {plain[0][0]}"
     for (fewer, higher), (more, lower) in pairwise(plain):
@@ -200,24 +204,24 @@ def finals(variant: dict[str, Any]) -> dict[int, float]:
 
 
 def loss(variant: dict[str, Any], unit: str) -> str:
-    """Final loss with its standard deviation."""
+    """The final loss with its standard deviation."""
     sd = variant["final"]["sd"]
     spread = "" if sd is None else f" ± {in_unit(sd, unit):.3f}"
     return f"{in_unit(variant['final']['mean'], unit):.3f}{spread}"
 
 
 def interval(gap: dict[str, Any], unit: str) -> str:
-    """A difference with its interval."""
+    """A difference in loss with its interval."""
     return minus(f"{in_unit(gap['mean'], unit):+.3f}") + bounds(gap, in_unit(1, unit), "+.3f")
 
 
 def millions(whole: Report) -> str:
-    """How many tokens each run is trained on."""
+    """The number of training tokens of each run."""
     return f"{whole['tokens'] / 1e6:.2g} M"
 
 
 def seeds(whole: Report) -> str:
-    """How many there are."""
+    """The number of seeds."""
     return f"{len(whole['seeds'])}"
 
 
@@ -234,7 +238,7 @@ TABLES: dict[str, Callable[..., list[list[str]]]] = {
 
 
 def page(text: str) -> str:
-    """A page with all its tables as the reports have them now."""
+    """Update all tables of a page, given as text."""
 
     def table(found: re.Match[str]) -> str:
         head, name, arguments, end = found.groups()
@@ -248,7 +252,7 @@ def page(text: str) -> str:
 
 
 def main() -> None:
-    """Write the pages."""
+    """Update the pages."""
     for path in PAGES:
         write_text(path, page(path.read_text(encoding="utf-8")))
 

@@ -1,4 +1,4 @@
-"""The pages tell of the comparisons in results/ what their reports say."""
+"""The tables of the pages match the reports in results/."""
 
 import importlib.util
 from pathlib import Path
@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.training.comparing.cells import optimizer
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,14 +29,14 @@ def test_every_table_is_what_the_reports_give(results: ModuleType) -> None:
         assert results.page(text) == text, f"{path.name} is not up to date: python docs/results.py"
 
 
-def test_every_comparison_is_told_of_and_every_link_leads_somewhere(results: ModuleType) -> None:
+def test_every_comparison_is_mentioned_and_has_its_report(results: ModuleType) -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     for report in (ROOT / "results").glob("*/report.json"):
         assert f"results/{report.parent.name}/report.md" in text
         assert report.with_name("report.md").is_file()
 
 
-def test_a_changed_figure_changes_the_page(results: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_number_changes_the_page(results: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     report = results.report
 
@@ -55,6 +56,12 @@ def test_the_blocks_a_baseline_needs_lie_between_two_measured(results: ModuleTyp
     assert results.blocks_for(2.5, plain) == "5.7"  # half way in the logarithm
     assert results.blocks_for(2.0, plain) == "8.0"
     assert results.blocks_for(1.4, plain) == "none up to 16 reaches it"
+
+
+def test_every_report_names_its_optimizer_or_was_trained_with_adamw(results: ModuleType) -> None:
+    for path in (ROOT / "results").glob("*/report.json"):
+        report = results.report(path.parent.name)
+        assert optimizer(report) == ("Muon" if report["optimizer"].get("name") == "muon" else "AdamW")
 
 
 def test_an_unknown_table_is_named(results: ModuleType) -> None:

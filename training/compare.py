@@ -1,7 +1,7 @@
-"""Train variants of the model on the same data, order and seeds, and tell how much sooner each learns than a baseline.
+"""Train variants of the model on the same data, order and seeds, and report how much faster they learn than a baseline.
 
-OUT gets report.json, report.md, plots as PNG and SVG, step_times.json, and every run in runs/. Runs that are there are
-not trained again, and one that was interrupted goes on. The last line printed is the report as one JSON object.
+OUT gets report.json, report.md, plots as PNG and SVG, step_times.json, and every run in runs/. Complete runs are not
+trained again, and interrupted ones resume. The last line printed is the report as one JSON object.
 """
 
 import json
@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from waveletgpt.common.files import lock, read_text, remove_leftovers, write_tex
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.batches import Batches
 from waveletgpt.training.command import parse
-from waveletgpt.training.comparing.cells import table
+from waveletgpt.training.comparing.cells import OPTIMIZERS, optimizer, table
 from waveletgpt.training.comparing.markdown import markdown
-from waveletgpt.training.comparing.plots import remove_plots, write_plots
+from waveletgpt.training.comparing.plots import write_plots
 from waveletgpt.training.comparing.progress import ComparisonProgress
-from waveletgpt.training.comparing.report import NoReportError, make_report, told
+from waveletgpt.training.comparing.report import NoReportError, make_report, summarize_failures
 from waveletgpt.training.comparing.step_times import step_times
 from waveletgpt.training.comparing.study import Study, train_all
 from waveletgpt.training.comparing.variants import GRAMMAR, Variant, parse_variants
@@ -38,35 +37,35 @@ from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.stopping import stop_requested
 
 PLAIN = ["--sample-tokens", "0", "--no-tensorboard"]
-"""What a comparison does without unless it is asked for."""
+"""Off in comparisons unless asked for."""
 
 
 @dataclass(frozen=True)
 class Config(TrainConfig):
-    """Train variants on the same data, order and seeds. --model.mixer, --seed and --resume are decided here;
-    samples and curves for TensorBoard are off unless asked for.
+    """Train variants on the same data, order and seeds. --model.mixer, --seed and --resume have no effect: the
+    comparison sets them. Samples and TensorBoard are off by default.
     """
 
     mixers: tuple[str, ...] = ("none", "haar", "learnable")
-    """Variants to compare, each NAME or NAME:FIELD=VALUE[,FIELD=VALUE]: a layer between the blocks, and fields of the
-    model (those of --model) that differ, as in none:n_layer=12 or haar:positions=learned."""
+    """Variants to compare, each NAME or NAME:FIELD=VALUE[,FIELD=VALUE]: the mixer between the blocks, and settings of
+    --model that differ from the shared ones, as in none:n_layer=12 or haar:positions=learned."""
     baseline: str | None = None
-    """The one of --mixers that the others are compared with; plain `none` unless given."""
+    """The variant that the others are compared with; `none` by default."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """One run of every variant a seed."""
+    """Every variant is trained once with each seed."""
     lrs: tuple[float, ...] = ()
-    """Learning rates; each variant is trained with all of them at the first seed, and goes on with its best. Unless
-    given, --optimizer.lr."""
+    """Learning rates to try as --optimizer.lr: Muon's, or AdamW's with --optimizer.name adamw. Each variant is trained
+    with all of them at the first seed, and with its best one at the others. By default --optimizer.lr alone."""
     rates_from: Path | None = None
-    """Another comparison's directory: each variant gets the learning rate that was chosen for it there."""
+    """Another comparison's directory. Each variant gets the learning rate that was chosen for it there."""
     jobs: int = 0
-    """Runs at a time, each a process; 0 is one a core, with one thread each, and a single one on an accelerator."""
+    """Runs at a time, each in its own process. 0 is one per core, with one thread each; on an accelerator, one."""
     timing_rounds: int = 15
-    """Steps of every variant that are timed in turn before training; 0 takes times from the runs instead."""
+    """Steps of every variant that are timed before training, in turns; 0 uses the times of the runs instead."""
     sample_tokens: int | None = 0
-    """Tokens of the sample that each evaluation writes; none unless given."""
+    """Length in tokens of the sample that each evaluation writes; none by default."""
     tensorboard: bool = False
-    """Write curves to each run's tensorboard/, if TensorBoard is installed; not unless given."""
+    """Log to each run's tensorboard/ if TensorBoard is installed; off by default."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,54 +83,65 @@ class Config(TrainConfig):
         if len(set(self.lrs)) < len(self.lrs) or not all(0 < lr < 1 for lr in self.lrs):
             raise InputError("--lrs must be different numbers above 0 and below 1")
         if self.lrs and self.rates_from:
-            raise InputError("--lrs are rates to choose from, --rates-from has them chosen; give one of the two")
+            raise InputError("--lrs tries learning rates and --rates-from uses chosen ones; give one of the two")
         for name in ("jobs", "timing_rounds"):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more")
         if self.shard:
-            raise InputError("--shard splits a model among processes; a comparison trains each in one process")
+            raise InputError(
+                "--shard splits a model among processes; a comparison trains each model in one process"
+            )
         if self.allow_changes:
-            raise InputError("--allow-changes has no place here: runs whose settings changed do not compare")
+            raise InputError("--allow-changes cannot be used here: runs whose settings changed do not compare")
 
     def variants(self) -> dict[str, Variant]:
-        """What is compared, by name."""
+        """The variants by name."""
         return parse_variants(self.mixers, self.model)
 
     @property
     def baseline_name(self) -> str:
-        """The variant that the others are compared with."""
+        """Name of the variant that the others are compared with."""
         return "none" if self.baseline is None else self.baseline
 
 
 def compare(config: Config, *, command: str = "") -> dict[str, Any]:
-    """Train what is missing, write the report to `config.out`, and return it; `command` is told in it.
+    """Train the missing runs, write the report to `config.out`, and return it.
 
-    Raises InputError for settings, data or existing runs that cannot be used, before anything is trained;
-    KeyboardInterrupt, when all runs have saved, if Ctrl-C or SIGTERM asked to stop; NoReportError if the baseline
-    failed. What else failed is in the report.
+    Args:
+        config: the settings.
+        command: the command line, for the report.
+
+    Raises:
+        InputError: settings, data or existing runs cannot be used. Nothing is trained.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. All runs have saved.
+        NoReportError: the baseline failed. Other failures are in the report.
     """
     if "WORLD_SIZE" in os.environ:
         raise InputError("compare.py starts processes of its own; run it with python instead of torchrun")
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"{config.out} is a file; give --out a directory")
     console = Console(highlight=False, soft_wrap=True)
-    study, jobs, dataset = prepared(config)
+    study, jobs, dataset = make_study(config)
     config.out.mkdir(parents=True, exist_ok=True)
-    with alone(config.out), stop_requested() as stopping:
+    with exclusive(config.out), stop_requested() as stopping:
         models = {name: variant.model(study.config.model) for name, variant in study.variants.items()}
         seconds = {}
         if config.timing_rounds:
             console.print(f"Step times: {config.timing_rounds} rounds of {len(models)} variants.")
             seconds = step_times(study.config, models, config.timing_rounds, stopping)
-        with ComparisonProgress(study.most, dataset.info.report, console) as progress:
+        with ComparisonProgress(study.n_trials, dataset.info.report, console) as progress:
             outcomes = train_all(study, jobs, progress, stopping)
         report = make_report(study, config.baseline_name, dataset.info, outcomes, seconds, command=command, jobs=jobs)
-        write_report(report, config.out, console)
+        write_report(report, config.out)
     return report
 
 
-def prepared(config: Config) -> tuple[Study, int, Dataset]:
-    """The study with what the runs share resolved, how many run at a time, and the data; InputError if one is unfit."""
+def make_study(config: Config) -> tuple[Study, int, Dataset]:
+    """The study with device and precision decided, the number of runs at a time, and the data.
+
+    Raises:
+        InputError: settings, data or existing runs cannot be used.
+    """
     dataset = Dataset.open(config.data)
     device = pick_device(config.device)
     cores = available_cores()
@@ -155,31 +165,35 @@ def prepared(config: Config) -> tuple[Study, int, Dataset]:
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
     digests = {split: facts["sha256"] for split, facts in dataset.info.splits.items()}
-    for trial in study.possible():
+    for trial in study.all_trials():
         trial.check(digests)
     return study, jobs, dataset
 
 
 def rates(config: Config) -> dict[str, tuple[float, ...]]:
-    """The learning rates to choose from, by variant; InputError if they are another comparison's that has none."""
+    """The learning rates to try, by variant. Raises InputError if --rates-from has none for this optimizer."""
     if config.rates_from is None:
         return dict.fromkeys(config.variants(), config.lrs or (config.optimizer.lr,))
     path = config.rates_from / "report.json"
     try:
         report = json.loads(read_text(path) or "{}")
         chosen = {name: float(variant["lr"]) for name, variant in report["variants"].items()}
+        theirs = optimizer(report)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(
             f"{path} is no report of a comparison; --rates-from takes another comparison's --out"
         ) from None
+    ours = OPTIMIZERS[config.optimizer.name]
+    if theirs != ours:
+        raise InputError(f"{path} has learning rates of {theirs}, and --optimizer.name chooses {ours}")
     if missing := [name for name in config.variants() if name not in chosen]:
         raise InputError(f"{path} has no learning rate for {', '.join(missing)}; it has {', '.join(chosen)}")
     return {name: (chosen[name],) for name in config.variants()}
 
 
 @contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """InputError if another comparison is at work in `out`; within the block this one is."""
+def exclusive(out: Path) -> Iterator[None]:
+    """Hold the lock of `out` within the block. Raises InputError if another comparison holds it."""
     with lock(out) as got:
         if got is False:
             raise InputError(f"{out} is being written by another comparison; stop that first")
@@ -187,36 +201,29 @@ def alone(out: Path) -> Iterator[None]:
         yield
 
 
-def write_report(report: dict[str, Any], out: Path, console: Console) -> None:
-    """Write report.json, the plots and report.md; what is not installed is left out, with one line that says so."""
+def write_report(report: dict[str, Any], out: Path) -> None:
+    """Write report.json, the plots and report.md."""
     write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
-    missing = [name for name in ("scipy", "matplotlib") if find_spec(name) is None]
-    lacks = {"scipy": "p-values and intervals of differences", "matplotlib": "plots"}
-    notes = []
-    if missing:
-        what = " and ".join(lacks[name] for name in missing)
-        notes.append(f"Without {what}: pip install {' '.join(missing)}")
-        console.print(notes[0])
-    remove_plots(out)
-    plots = write_plots(report, out) if "matplotlib" not in missing else []
-    write_text(out / "report.md", markdown(report, plots, notes))
+    write_text(out / "report.md", markdown(report, write_plots(report, out)))
 
 
 def main() -> None:
-    """Read the command line, compare and print."""
+    """Run the command."""
     command = shlex.join(["python", *sys.argv])
     config = parse(Config, [*PLAIN, *sys.argv[1:]], f"{__doc__} A variant is {GRAMMAR}.")
     try:
         report = compare(config, command=command)
     except KeyboardInterrupt:
-        print(f"What was done is saved. To go on, give the same command again:\n  {shlex.join(sys.orig_argv)}")
+        print(f"The runs are saved. To continue, give the same command again:\n  {shlex.join(sys.orig_argv)}")
         raise
     except NoReportError as error:
         exit_with(f"{error}; the same command tries again", 1)
     Console().print(table(report))
     print(json.dumps(report), flush=True)
     if report["failed"]:
-        exit_with(f"{told(report['failed'])}; the rest is in the report, and the same command tries again", 1)
+        exit_with(
+            f"{summarize_failures(report['failed'])}; the rest is in the report, and the same command tries again", 1
+        )
 
 
 if __name__ == "__main__":

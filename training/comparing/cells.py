@@ -1,4 +1,4 @@
-"""A comparison's report as a table: the cells, and the table on a terminal."""
+"""The table of a report: its cells as text, and the table for a terminal."""
 
 import re
 from typing import Any
@@ -10,12 +10,13 @@ from rich.table import Table
 from waveletgpt.common.units import in_unit
 
 LEAST_P = 1e-4
-"""Below that a p-value tells no more than that it is below."""
+"""Smaller p-values are shown as "< 0.0001"."""
 UNKNOWN = "?"
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 
 
 def columns(report: dict[str, Any]) -> list[str]:
-    """Headings of the cells."""
+    """The headings of the table."""
     unit = report["data"]["unit"]
     return [
         "variant",
@@ -32,7 +33,7 @@ def columns(report: dict[str, Any]) -> list[str]:
 
 
 def cells(report: dict[str, Any], name: str) -> list[str]:
-    """One variant's row."""
+    """The row of a variant."""
     unit, variant = report["data"]["unit"], report["variants"][name]
     final, difference, speedup = variant["final"], variant["difference"], variant["speedup"]
     in_seconds = variant["difference_in_equal_seconds"]
@@ -52,25 +53,25 @@ def cells(report: dict[str, Any], name: str) -> list[str]:
 
 
 def bounds(interval: dict[str, float | None], scale: float, digits: str) -> str:
-    """An interval's bounds, if it has any."""
+    """An interval's bounds in brackets; empty if there are none."""
     low, high = interval["low"], interval["high"]
     return "" if low is None or high is None else minus(f" [{low * scale:{digits}}, {high * scale:{digits}}]")
 
 
 def minus(text: str) -> str:
-    """Numbers with a proper minus sign."""
+    """Replace hyphens by minus signs."""
     return text.replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(p: float | None) -> str:
-    """A p-value to two digits."""
+    """A p-value with two digits."""
     if p is None:
         return UNKNOWN
     return f"< {LEAST_P:.4f}" if p < LEAST_P else f"{p:.2g}"
 
 
 def table(report: dict[str, Any]) -> Table:
-    """The report for reading on a terminal, where not all of the cells find room."""
+    """The table for a terminal, with fewer columns and without some intervals to fit its width."""
     view = Table(
         title=f"{report['data']['source']}: {report['steps']:,} steps, {seeds(report)}",
         caption="± standard deviation over seeds; [95 % interval]; step time over the baseline's",
@@ -78,17 +79,22 @@ def table(report: dict[str, Any]) -> Table:
         pad_edge=False,
     )
     left_out = ("parameters", "learning rate", "in equal seconds")
-    first_alone = ("in seconds", "step time")
+    without_interval = ("in seconds", "step time")
     shown = [(i, heading) for i, heading in enumerate(columns(report)) if heading not in left_out]
     for _, heading in shown:
         view.add_column(heading, justify="left" if heading == "variant" else "right")
     for name in report["variants"]:
         row = cells(report, name)
         parts = [(heading, re.split(r" (?=[\[±(])", row[i])) for i, heading in shown]
-        view.add_row(*(escape("\n".join(part[:1] if heading in first_alone else part)) for heading, part in parts))
+        view.add_row(*(escape("\n".join(part[:1] if heading in without_interval else part)) for heading, part in parts))
     return view
 
 
 def seeds(report: dict[str, Any]) -> str:
-    """How many seeds there are, in words."""
+    """The number of seeds, in words."""
     return f"{len(report['seeds'])} seed{'s' if len(report['seeds']) > 1 else ''}"
+
+
+def optimizer(report: dict[str, Any]) -> str:
+    """The optimizer's name: Muon or AdamW. Old reports do not state it, and used AdamW."""
+    return OPTIMIZERS[report["optimizer"].get("name", "adamw")]

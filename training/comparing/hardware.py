@@ -1,4 +1,4 @@
-"""What a run computes on, for whoever reads its figures."""
+"""The hardware and the number format of a run, as reports state them."""
 
 import platform
 from pathlib import Path
@@ -12,28 +12,24 @@ from waveletgpt.training.config import TrainConfig
 
 
 def hardware(config: TrainConfig) -> dict[str, Any]:
-    """Processor and number of cores, accelerator (None without one), PyTorch, precision, threads; JSON-able.
+    """Processor, cores, accelerator (None for a CPU), PyTorch version, precision and threads, as JSON values.
 
-    `config.device` must name the device that is used, "auto" having been decided.
+    `config.device` must be a device's name, not "auto".
     """
     device = torch.device(config.device)
+    accelerator = None if device.type == "cpu" else device.type
     return {
         "processor": processor(),
         "cores": available_cores(),
-        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else accelerator_type(device),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else accelerator,
         "torch": torch.__version__,
         "precision": config.precision,
         "threads": config.threads,
     }
 
 
-def accelerator_type(device: torch.device) -> str | None:
-    """The kind of an accelerator, None for a CPU."""
-    return None if device.type == "cpu" else device.type
-
-
 def processor() -> str:
-    """The CPU's model as Linux tells it, elsewhere what Python knows."""
+    """The CPU's model from /proc/cpuinfo on Linux, from Python elsewhere."""
     for line in (read_text(Path("/proc/cpuinfo")) or "").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()

@@ -1,4 +1,4 @@
-"""What a person sees while the runs of a comparison are trained."""
+"""Progress of a comparison on the terminal."""
 
 import time
 from types import TracebackType
@@ -12,23 +12,23 @@ from waveletgpt.training.comparing.trial import Outcome, Trial
 
 
 class ComparisonProgress:
-    """A line for every run that has ended; on a terminal also one for each under way, and one for the whole.
+    """Prints a line for every run that ends. A terminal also shows a bar for each running one, and one for all.
 
-    A run's step and loss are those of its last evaluation.
+    A running run shows the step and loss of its last evaluation.
     """
 
     def __init__(self, total: int, unit: str, console: Console) -> None:
-        """`total` is how many runs there will be, `unit` the one that losses are told in."""
+        """`total` is the number of runs, `unit` the unit of losses."""
         self.total, self.unit, self.console = total, unit, console
-        self.done, self.tokens_ahead = 0, 0
-        self.begun = self.last_news = time.monotonic()
-        self.learned = 0
-        """Tokens that runs have been trained on since this began."""
-        self.lines: dict[Trial, tuple[TaskID, int]] = {}
-        """Of each run under way: its line, and the tokens that it has been trained on."""
-        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}")
+        self.done, self.tokens_left = 0, 0
+        self.started_at = self.last_evaluation_at = time.monotonic()
+        self.tokens_trained = 0
+        """Tokens that all runs have trained on since the start."""
+        self.running: dict[Trial, tuple[TaskID, int]] = {}
+        """For each running run, its bar and the tokens that it has trained on."""
+        columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[status]}")
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.whole = self.bar.add_task("[bold]runs", total=total, told="")
+        self.all_runs = self.bar.add_task("[bold]runs", total=total, status="")
 
     def __enter__(self) -> Self:
         self.bar.start()
@@ -39,60 +39,63 @@ class ComparisonProgress:
     ) -> None:
         self.bar.stop()
 
-    def found(self, trial: Trial) -> None:
-        """A run was there already."""
+    def already_done(self, trial: Trial) -> None:
+        """A run was complete before this comparison started."""
         self.done += 1
-        self._tell(trial)
+        self._update_total(trial)
 
     def started(self, trial: Trial) -> None:
-        """A run begins, or goes on."""
-        rows = trial.rows()
-        steps = rows[-1]["step"] if rows else 0
-        line = self.bar.add_task(trial.name, total=trial.config.steps, completed=steps, told="")
-        self.lines[trial] = line, rows[-1]["tokens"] if rows else 0
-        self._tell(trial)
+        """A run begins or resumes."""
+        found = trial.evaluations()
+        steps, tokens = (found[-1]["step"], found[-1]["tokens"]) if found else (0, 0)
+        task = self.bar.add_task(trial.name, total=trial.config.steps, completed=steps, status="")
+        self.running[trial] = task, tokens
+        self._update_total(trial)
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A run has ended."""
-        self.look()
-        self.bar.remove_task(self.lines.pop(trial)[0])
+        self.refresh()
+        self.bar.remove_task(self.running.pop(trial)[0])
         self.done += 1
-        self._tell(trial)
-        said = self._loss(trial) if outcome.kind == "complete" else f"{outcome.kind}: {outcome.why}"
-        self.console.print(f"{trial.name}: {said}  ({self.done} of {self.total} runs{self._left()})", markup=False)
+        self._update_total(trial)
+        result = self._loss(trial) if outcome.kind == "complete" else f"{outcome.kind}: {outcome.reason}"
+        count = f"{self.done} of {self.total} runs{self._time_left()}"
+        self.console.print(f"{trial.name}: {result}  ({count})", markup=False)
 
-    def look(self) -> None:
-        """Show how far the runs under way have come."""
-        for trial, (line, tokens) in self.lines.items():
-            rows = trial.rows()
-            if rows and rows[-1]["tokens"] > tokens:
-                self.learned += rows[-1]["tokens"] - tokens
-                self.last_news = time.monotonic()
-                self.lines[trial] = line, rows[-1]["tokens"]
-                told = f"step {rows[-1]['step']:,} of {trial.config.steps:,}, {self._loss(trial)}"
-                self.bar.update(line, completed=rows[-1]["step"], told=told)
-                self._tell(trial)
+    def refresh(self) -> None:
+        """Read the evaluations of the running runs, and show the new ones."""
+        for trial, (task, tokens) in self.running.items():
+            found = trial.evaluations()
+            if found and found[-1]["tokens"] > tokens:
+                last = found[-1]
+                self.tokens_trained += last["tokens"] - tokens
+                self.last_evaluation_at = time.monotonic()
+                self.running[trial] = task, last["tokens"]
+                status = f"step {last['step']:,} of {trial.config.steps:,}, {self._loss(trial)}"
+                self.bar.update(task, completed=last["step"], status=status)
+                self._update_total(trial)
 
     def _loss(self, trial: Trial) -> str:
-        return f"{in_unit(trial.rows()[-1]['val_loss'], self.unit):.4f} {self.unit}"
+        return f"{in_unit(trial.evaluations()[-1]['val_loss'], self.unit):.4f} {self.unit}"
 
-    def _tell(self, trial: Trial) -> None:
-        """Show the whole; every run is as long as `trial`."""
-        self.tokens_ahead = (self.total - self.done) * trial.tokens - sum(tokens for _, tokens in self.lines.values())
-        rate = f", {self._rate():,.0f} tokens/s" if self.learned else ""
+    def _update_total(self, trial: Trial) -> None:
+        """Update the bar for all runs. Every run is as long as `trial`."""
+        running = sum(tokens for _, tokens in self.running.values())
+        self.tokens_left = (self.total - self.done) * trial.tokens - running
+        speed = f", {self._tokens_per_second():,.0f} tokens/s" if self.tokens_trained else ""
         self.bar.update(
-            self.whole,
-            completed=self.total - self.tokens_ahead / trial.tokens,
-            told=f"{self.done} of {self.total}{rate}{self._left()}",
+            self.all_runs,
+            completed=self.total - self.tokens_left / trial.tokens,
+            status=f"{self.done} of {self.total}{speed}{self._time_left()}",
         )
 
-    def _rate(self) -> float:
-        """Tokens a second, of all runs together, from the beginning to the last evaluation."""
-        return self.learned / max(self.last_news - self.begun, 1e-9)
+    def _tokens_per_second(self) -> float:
+        """Of all runs together, from the start to the last evaluation."""
+        return self.tokens_trained / max(self.last_evaluation_at - self.started_at, 1e-9)
 
-    def _left(self) -> str:
-        """The time left, in words."""
-        if not self.learned or self.done == self.total:
+    def _time_left(self) -> str:
+        """The time left, with a comma before it; empty if unknown."""
+        if not self.tokens_trained or self.done == self.total:
             return ""
-        minutes = self.tokens_ahead / self._rate() / 60
+        minutes = self.tokens_left / self._tokens_per_second() / 60
         return f", {minutes / 60:.1f} h left" if minutes >= 90 else f", {max(1, round(minutes))} min left"

@@ -1,12 +1,11 @@
-"""How many times sooner a run reaches a loss than the baseline's run with the same seed, and how sure that is.
+"""Speed-ups and differences in loss between runs and the baseline's runs with the same seeds, with their intervals.
 
-Losses are those of evaluations; between two of them the loss is taken to change linearly, and a loss counts as reached
-the first time. What is known at the first evaluation is not claimed to have been known sooner.
+Between two evaluations the loss is interpolated linearly. A loss counts as reached the first time. A loss that was
+reached before the first evaluation counts as reached at it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import pairwise
 from math import log
 from statistics import mean, stdev
@@ -14,28 +13,29 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 TARGETS = 61
-"""Losses at which the speed-up is told, from the first that all runs have to the lowest that all reach."""
+"""Losses at which the speed-up is computed, from the first that all runs have to the lowest that all reach."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A run's validation loss by step, an evaluation each, in order."""
+    """A run's validation losses and the steps at which they were evaluated, in order."""
 
     steps: tuple[int, ...]
     losses: tuple[float, ...]
 
 
 Pairs = Sequence[tuple[Curve, Curve]]
-"""By seed: a variant's curve and the baseline's."""
+"""For each seed, a variant's curve and the baseline's."""
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, and where it lies with a probability of 95 %; None where one seed alone cannot tell."""
+    """A value and its 95 % interval. The bounds are None if there is only one seed."""
 
     value: float
     low: float | None
@@ -43,7 +43,7 @@ class Interval:
 
 
 def steps_to(curve: Curve, target: float) -> float | None:
-    """Steps until the loss is `target` or lower, None if it never is."""
+    """Steps until the loss is `target` or lower; None if it never is."""
     if curve.losses[0] <= target:
         return float(curve.steps[0])
     points = pairwise(zip(curve.steps, curve.losses, strict=True))
@@ -54,12 +54,12 @@ def steps_to(curve: Curve, target: float) -> float | None:
 
 
 def loss_at(curve: Curve, step: float) -> float:
-    """The loss after so many steps, any number from the first evaluation's on; the last one's beyond it."""
+    """The loss at `step`, which may lie between evaluations. After the last evaluation the loss stays constant."""
     return float(np.interp(step, curve.steps, curve.losses))
 
 
-def at_target(run: Curve, baseline: Curve, target: float) -> float:
-    """The baseline's steps to `target` over the run's; ValueError if one of them never reaches it."""
+def speedup_to(run: Curve, baseline: Curve, target: float) -> float:
+    """The baseline's steps to the loss `target` over the run's. Raises ValueError if one never reaches it."""
     theirs, ours = steps_to(baseline, target), steps_to(run, target)
     if theirs is None or ours is None:
         raise ValueError(f"a loss of {target} is not reached by both")
@@ -67,38 +67,38 @@ def at_target(run: Curve, baseline: Curve, target: float) -> float:
 
 
 def speedup(run: Curve, baseline: Curve) -> tuple[float, bool]:
-    """The baseline's steps to its final loss over the run's to the same, and whether the run has reached it.
+    """The speed-up to the baseline's final loss, and whether the run reaches that loss.
 
-    Where it has not, both are taken to the run's final loss instead, so that the figure is below 1: how the baseline
-    would be told if the run were what it is compared with. The two agree where the final losses do.
+    If it does not, the speed-up is to the run's own final loss, and below 1. So exchanging run and baseline inverts
+    the speed-up.
     """
     reached = min(run.losses) <= baseline.losses[-1]
-    return at_target(run, baseline, baseline.losses[-1] if reached else run.losses[-1]), reached
+    return speedup_to(run, baseline, baseline.losses[-1] if reached else run.losses[-1]), reached
 
 
-def overall(pairs: Pairs) -> tuple[Interval, int]:
-    """The geometric mean of the seeds' speed-ups with its interval, and how many seeds reached the baseline's loss.
-
-    Geometric, so that "twice as fast" and "half as fast" cancel out, and exchanging the two sides inverts it.
-    """
+def mean_speedup(pairs: Pairs) -> tuple[Interval, int]:
+    """The geometric mean of the speed-ups over the seeds, and how many seeds reach the baseline's final loss."""
     found = [speedup(run, baseline) for run, baseline in pairs]
     logs = np.array([[log(factor) for factor, _ in found]])  # (1, seeds)
-    value, low, high = _geometric(logs)
+    value, low, high = _geometric_mean(logs)
     bounds = [None if bound is None else float(bound[0]) for bound in (low, high)]
     return Interval(float(value[0]), *bounds), sum(reached for _, reached in found)
 
 
-def against_target(pairs: Pairs) -> dict[str, list[Any]]:
-    """The speed-up (`steps`, geometric mean over the seeds, with `low` and `high`) by `target` loss, falling.
+def speedup_curve(pairs: Pairs) -> dict[str, list[Any]]:
+    """The speed-up at each of several target losses.
 
-    Targets go from the first loss that every run had still to reach to the lowest that all reach; the lists are empty
-    if there is none between.
+    Targets fall from the first loss that no run starts below to the lowest that all runs reach.
+
+    Returns:
+        Lists of equal length: `target`, `steps` (geometric mean of the speed-ups), `low` and `high`. They are empty if
+        there is no such loss.
     """
     curves = [curve for pair in pairs for curve in pair]
     first, last = min(curve.losses[0] for curve in curves), max(min(curve.losses) for curve in curves)
     targets = np.linspace(first, last, TARGETS) if first > last else np.array([])
-    logs = np.array([[log(at_target(*pair, target)) for pair in pairs] for target in targets.tolist()])
-    value, low, high = _geometric(logs.reshape(len(targets), len(pairs)))
+    logs = np.array([[log(speedup_to(*pair, target)) for pair in pairs] for target in targets.tolist()])
+    value, low, high = _geometric_mean(logs.reshape(len(targets), len(pairs)))
     nothing = [None] * len(targets)
     return {
         "target": targets.tolist(),
@@ -108,13 +108,13 @@ def against_target(pairs: Pairs) -> dict[str, list[Any]]:
     }
 
 
-def _geometric(
+def _geometric_mean(
     logs: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, NDArray[np.float64] | None]:
-    """Geometric means (N,) of what the logarithms (N, seeds) are of, and the bounds of their intervals.
+    """Geometric means (N,) over the seeds from logarithms (N, seeds), and the bounds of their intervals (N,).
 
-    Bootstrap by percentiles: the seeds are drawn anew with replacement, the same draws for all N and every variant, so
-    that pairs stay pairs. None for a single seed.
+    Percentile bootstrap over the seeds, with the same resamples for all N and all variants. Bounds are None for one
+    seed.
     """
     seeds = logs.shape[1]
     value = np.exp(logs.mean(axis=1))
@@ -127,22 +127,20 @@ def _geometric(
 
 
 def difference(runs: Sequence[float], baselines: Sequence[float]) -> dict[str, float | None]:
-    """The mean of run - baseline over the seeds, its interval by Student's t, and the p-value of the paired t test.
+    """Compare losses of runs and baselines with the same seeds by the paired t test.
 
-    Both need SciPy and two seeds at least, else they are None; so is p if all differences are the same.
+    Returns:
+        `mean` of run - baseline, its 95 % interval `low` to `high`, and `p`. Interval and p are None for one seed; p is
+        None as well if all differences are equal.
     """
     differences = [run - baseline for run, baseline in zip(runs, baselines, strict=True)]
-    told: dict[str, float | None] = {"mean": mean(differences), "low": None, "high": None, "p": None}
+    found: dict[str, float | None] = {"mean": mean(differences), "low": None, "high": None, "p": None}
     n = len(differences)
-    try:
-        stats = import_module("scipy.stats")
-    except ImportError:
-        return told
     if n < 2:
-        return told
+        return found
     error = stdev(differences) / n**0.5
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
-    told |= {"low": mean(differences) - reach, "high": mean(differences) + reach}
-    if error > 1e-12:  # below that they differ by rounding alone
-        told["p"] = float(stats.ttest_rel(runs, baselines).pvalue)
-    return told
+    found |= {"low": mean(differences) - reach, "high": mean(differences) + reach}
+    if error > 1e-12:  # below that, the differences are equal up to rounding
+        found["p"] = float(stats.ttest_rel(runs, baselines).pvalue)
+    return found

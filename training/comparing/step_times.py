@@ -1,7 +1,7 @@
-"""How long a training step takes each variant: all in one process, taking turns on the same batches.
+"""Step times of the variants, measured in one process in which they take turns on the same batches.
 
-What disturbs the machine so disturbs all alike. A variant's ratio is that of its step to the baseline's in the same
-round. The times are kept in OUT/step_times.json, and not measured again unless something that decides them changes.
+A disturbance of the machine then affects all of them alike. Each step is compared with the baseline's in the same
+round. The times are kept in OUT/step_times.json, and measured again only if something that affects them changes.
 """
 
 import json
@@ -21,8 +21,8 @@ from waveletgpt.common.files import write_text
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.training.batches import Batches
 from waveletgpt.training.comparing.hardware import hardware
-from waveletgpt.training.comparing.subprocesses import end, last_line, pause, read_settings, start_process
-from waveletgpt.training.comparing.trial import config_from
+from waveletgpt.training.comparing.subprocesses import last_line, read_settings, start_process, stop, wait_a_moment
+from waveletgpt.training.comparing.trial import config_from_dict
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset
 from waveletgpt.training.evaluation import token_loss
@@ -31,9 +31,9 @@ from waveletgpt.training.ranks.devices import pick_autocast, pick_device, to_dev
 from waveletgpt.training.ranks.processes import Processes
 
 WARM_UP = 3
-"""Steps of each variant before the clock runs: they allocate, and compile if asked to."""
+"""Untimed steps of each variant at the start, which allocate memory and may compile."""
 Seconds = dict[str, list[float]]
-"""By variant, of one step in each round."""
+"""For each variant, the seconds of one step in each round."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Ratio:
 
 
 def ratio(variant: list[float], baseline: list[float]) -> Ratio:
-    """The ratio of step times that were measured in the same rounds, two at least."""
+    """Compare the step times of a variant and the baseline in the same rounds."""
     ratios = [a / b for a, b in zip(variant, baseline, strict=True)]
     q25, _, q75 = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     return Ratio(median(ratios), q25, q75)
@@ -55,14 +55,16 @@ def ratio(variant: list[float], baseline: list[float]) -> Ratio:
 def step_times(
     config: TrainConfig, models: Mapping[str, GPTConfig], rounds: int, stopping: Callable[[], bool]
 ) -> Seconds:
-    """The seconds of `rounds` steps of each of `models` in `config.out`/step_times.json, measured if need be.
+    """Time `rounds` steps of each model, or read the times from `config.out`/step_times.json.
 
-    Raises InputError if they cannot be measured, KeyboardInterrupt if `stopping` says so.
+    Raises:
+        InputError: they cannot be measured.
+        KeyboardInterrupt: `stopping` returned True.
     """
     path, log = config.out / "step_times.json", config.out / "step_times.log"
     asked = {"rounds": rounds, "settings": _settings(config), "models": {}}
     asked["models"] = json.loads(json.dumps({name: asdict(model) for name, model in models.items()}))
-    if (found := _kept(path, asked)) is None:
+    if (found := _read_times(path, asked)) is None:
         process = start_process(
             "waveletgpt.training.comparing.step_times",
             {"config": config.to_dict(), "asked": asked},
@@ -71,10 +73,10 @@ def step_times(
         )
         try:
             while process.poll() is None:
-                pause(stopping)
+                wait_a_moment(stopping)
         finally:
-            end([process])
-        if (found := _kept(path, asked)) is None:
+            stop([process])
+        if (found := _read_times(path, asked)) is None:
             raise InputError(
                 f"step times could not be measured ({last_line(log) or 'the process died'}; see {log}); "
                 "--timing-rounds 0 leaves them out"
@@ -83,14 +85,14 @@ def step_times(
 
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
-    """What decides step times beside the models."""
+    """Everything but the models that affects step times."""
     keys = ("batch_size", "accumulate", "augment", "compile")
     of_config = {key: getattr(config, key) for key in keys}
     return {**of_config, "optimizer": config.optimizer.name, "hardware": hardware(config)}
 
 
-def _kept(path: Path, asked: dict[str, Any]) -> Seconds | None:
-    """The times in a file, if it holds those of at least the models asked for, measured as asked."""
+def _read_times(path: Path, asked: dict[str, Any]) -> Seconds | None:
+    """The times in a file; None unless it has those of all models asked for, measured with the same settings."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         seconds: Seconds = content.pop("seconds")
@@ -100,7 +102,7 @@ def _kept(path: Path, asked: dict[str, Any]) -> Seconds | None:
     return seconds if content == asked else None
 
 
-class Contender:
+class TimedModel:
     """A model that takes training steps as the trainer does."""
 
     def __init__(self, model: GPTConfig, config: TrainConfig, device: torch.device) -> None:
@@ -112,7 +114,7 @@ class Contender:
             self.model.compile()
 
     def step(self, parts: list[tuple[Tensor, Tensor]]) -> float:
-        """Learn from the parts of a batch, inputs and targets (B, T); returns the seconds until the device has."""
+        """Train on a batch, in parts of inputs and targets (B, T). Returns the seconds until the device is done."""
         _synchronize(self.device)
         started = time.perf_counter()
         for inputs, targets in parts:
@@ -127,22 +129,22 @@ class Contender:
 
 
 def measure(config: TrainConfig, models: Mapping[str, GPTConfig], rounds: int) -> Seconds:
-    """Seconds of one step of each model in each round, after some that do not count."""
+    """Time one step of each model in each round."""
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision("high")
-    if config.compile:  # the models share their code; beyond its limit it would not be compiled, without a word
+    if config.compile:  # the models share their code, which PyTorch silently stops compiling beyond a limit
         import_module("torch._dynamo").config.recompile_limit = 8 * (len(models) + 1)
     device = pick_device(config.device)
     batches = Batches(Dataset.open(config.data), config, Processes())
-    contenders = {name: Contender(model, config, device) for name, model in models.items()}
+    timed = {name: TimedModel(model, config, device) for name, model in models.items()}
     names, seconds = list(models), {name: list[float]() for name in models}
     for number in range(-WARM_UP, rounds):
         read = list(batches.parts(number + WARM_UP))
         parts = [(to_device(inputs, device), to_device(targets, device)) for inputs, targets, _ in read]
         turn = number % len(names)
-        for name in names[turn:] + names[:turn]:  # each has every place in a round, and so every neighbour's caches
-            elapsed = contenders[name].step(parts)
+        for name in names[turn:] + names[:turn]:  # the order rotates, so that each model runs after every other one
+            elapsed = timed[name].step(parts)
             if number >= 0:
                 seconds[name].append(elapsed)
     return seconds
@@ -154,9 +156,9 @@ def _synchronize(device: torch.device) -> None:
 
 
 def main() -> None:
-    """Measure what standard input asks for, and keep it."""
+    """Measure the step times that standard input asks for, and write them to step_times.json."""
     settings = read_settings()
-    config, asked = config_from(settings["config"]), settings["asked"]
+    config, asked = config_from_dict(settings["config"]), settings["asked"]
     models = {name: GPTConfig(**model) for name, model in asked["models"].items()}
     seconds = measure(config, models, asked["rounds"])
     write_text(config.out / "step_times.json", json.dumps({**asked, "seconds": seconds}, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""All runs of a comparison: which there may be, which are wanted next, and training them side by side."""
+"""All runs of a comparison: which are needed, and training them side by side."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from waveletgpt.training.comparing.progress import ComparisonProgress
-from waveletgpt.training.comparing.subprocesses import Process, end, pause
+from waveletgpt.training.comparing.subprocesses import Process, stop, wait_a_moment
 from waveletgpt.training.comparing.trial import Outcome, Trial
 from waveletgpt.training.comparing.variants import Variant
 from waveletgpt.training.config import TrainConfig
@@ -16,19 +16,19 @@ Outcomes = Mapping[Trial, Outcome]
 
 @dataclass(frozen=True)
 class Study:
-    """Variants, each trained with all its learning rates at the first seed, and with its best one at the others."""
+    """Each variant is trained with all its learning rates at the first seed, then with the best one at the others."""
 
     config: TrainConfig
-    """What the runs share, as the trainer resolves it; `out` is the comparison's directory."""
+    """Settings that all runs share, with device and precision decided. `out` is the comparison's directory."""
     variants: Mapping[str, Variant]
     seeds: tuple[int, ...]
     lrs: Mapping[str, tuple[float, ...]]
-    """The rates to choose from, by variant."""
+    """The learning rates to try, by variant."""
     rates_from: Path | None = None
-    """The comparison that chose them, if another one did."""
+    """Directory of the comparison that chose the learning rates, if another one did."""
 
     def trial(self, variant: str, lr: float, seed: int) -> Trial:
-        """The run of a variant with a learning rate and a seed."""
+        """The run of a variant with a learning rate (`optimizer.lr`) and a seed."""
         found = self.variants[variant]
         config = replace(
             self.config,
@@ -39,38 +39,38 @@ class Study:
         )
         return Trial(variant, config)
 
-    def possible(self) -> Iterator[Trial]:
-        """Every run that may come to be wanted."""
+    def all_trials(self) -> Iterator[Trial]:
+        """Every run that may be needed: all variants, learning rates and seeds."""
         for variant in self.variants:
             for lr in self.lrs[variant]:
                 yield from (self.trial(variant, lr, seed) for seed in self.seeds)
 
     @property
-    def most(self) -> int:
-        """How many runs will be wanted in all, if no variant fails."""
+    def n_trials(self) -> int:
+        """Number of runs that will be needed if no variant fails."""
         return sum(len(self.lrs[variant]) + len(self.seeds) - 1 for variant in self.variants)
 
-    def searched(self, variant: str) -> dict[float, Trial]:
-        """The runs, by learning rate, that a variant's rate is chosen by."""
+    def lr_trials(self, variant: str) -> dict[float, Trial]:
+        """The runs that choose a variant's learning rate, by learning rate."""
         return {lr: self.trial(variant, lr, self.seeds[0]) for lr in self.lrs[variant]}
 
-    def chosen_lr(self, variant: str, outcomes: Outcomes) -> float | None:
-        """The rate with the lowest final validation loss; one that diverges is the worst.
+    def best_lr(self, variant: str, outcomes: Outcomes) -> float | None:
+        """The learning rate with the lowest final validation loss.
 
-        None as long as not all are known, and if none of them gives a loss.
+        None until all its runs have ended, and if one of them failed or all of them diverged.
         """
         losses = {}
-        for lr, trial in self.searched(variant).items():
+        for lr, trial in self.lr_trials(variant).items():
             if trial not in outcomes or outcomes[trial].kind == "failed":
                 return None
             if outcomes[trial].kind == "complete":
-                losses[lr] = trial.rows()[-1]["val_loss"]
+                losses[lr] = trial.evaluations()[-1]["val_loss"]
         return min(losses, key=losses.__getitem__) if losses else None
 
-    def wanted(self, outcomes: Outcomes) -> list[Trial]:
+    def needed_trials(self, outcomes: Outcomes) -> list[Trial]:
         """Every run that is known to be needed, in order: all variants with the first seed, then with the next."""
-        first = [trial for variant in self.variants for trial in self.searched(variant).values()]
-        rates = {variant: self.chosen_lr(variant, outcomes) for variant in self.variants}
+        first = [trial for variant in self.variants for trial in self.lr_trials(variant).values()]
+        rates = {variant: self.best_lr(variant, outcomes) for variant in self.variants}
         others = [self.trial(v, lr, seed) for seed in self.seeds[1:] for v, lr in rates.items() if lr is not None]
         return first + others
 
@@ -78,20 +78,23 @@ class Study:
 def train_all(
     study: Study, jobs: int, progress: ComparisonProgress, stopping: Callable[[], bool]
 ) -> dict[Trial, Outcome]:
-    """Train what is wanted and not there yet, `jobs` runs at a time; returns how each run has ended.
+    """Train the needed runs that are not complete yet, `jobs` at a time. A run that fails does not stop the others.
 
-    A run that fails does not keep the others from ending. Raises KeyboardInterrupt, after every run has saved, when
-    `stopping` says so.
+    Returns:
+        The outcome of each run.
+
+    Raises:
+        KeyboardInterrupt: `stopping` returned True. All runs have saved by then.
     """
     outcomes: dict[Trial, Outcome] = {}
     running: dict[Trial, Process] = {}
     with ExitStack() as at_the_end:
-        at_the_end.callback(lambda: end(running.values()))
-        while ahead := [trial for trial in study.wanted(outcomes) if trial not in outcomes]:
-            waiting = [trial for trial in ahead if trial not in running]
+        at_the_end.callback(lambda: stop(running.values()))
+        while todo := [trial for trial in study.needed_trials(outcomes) if trial not in outcomes]:
+            waiting = [trial for trial in todo if trial not in running]
             found = {trial: outcome for trial in waiting if (outcome := trial.outcome())}
             for trial in found:
-                progress.found(trial)
+                progress.already_done(trial)
             outcomes |= found
             if found:
                 continue
@@ -99,11 +102,11 @@ def train_all(
                 progress.started(trial)
                 running[trial] = trial.start()
             while all(process.poll() is None for process in running.values()):
-                progress.look()
-                pause(stopping)
+                progress.refresh()
+                wait_a_moment(stopping)
             for trial in [trial for trial, process in running.items() if process.poll() is not None]:
                 process = running.pop(trial)
-                end([process])
-                outcomes[trial] = trial.ended(process.returncode)
+                stop([process])
+                outcomes[trial] = trial.final_outcome(process.returncode)
                 progress.ended(trial, outcomes[trial])
     return outcomes

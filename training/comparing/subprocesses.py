@@ -1,7 +1,6 @@
-"""Processes that this one starts, which end when it does: by then they have saved what they have.
+"""Child processes that save and stop when this process ends, even if it is killed.
 
-Their settings come as one line of JSON on standard input, whose end tells that this process has gone, even if it was
-killed.
+Their settings arrive as one line of JSON on standard input, which stays open. A child stops when it closes.
 """
 
 import json
@@ -19,14 +18,20 @@ from typing import Any
 from waveletgpt.common.files import read_text
 
 POLL = 0.2
-"""Seconds between two looks at a process."""
+"""Seconds between two checks of a process."""
 Process = subprocess.Popen[bytes]
 
 
 def start_process(module: str, settings: dict[str, Any], log: Path, threads: int) -> Process:
-    """Run a module with `settings` on standard input, which stays open, and its output in `log`.
+    """Run a module in a child process.
 
-    It has a session of its own, lest what a terminal sends to all reaches it: who started it passes on what is meant.
+    The child has its own process group, so Ctrl-C reaches it only through this process.
+
+    Args:
+        module: its `main` calls `read_settings`.
+        settings: JSON-able.
+        log: the child's output is appended to it.
+        threads: OMP_NUM_THREADS of the child; 0 leaves it unchanged.
     """
     environ = {**os.environ, **({"OMP_NUM_THREADS": f"{threads}"} if threads else {})}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -40,35 +45,35 @@ def start_process(module: str, settings: dict[str, Any], log: Path, threads: int
             start_new_session=True,
         )
     if process.stdin:
-        with suppress(BrokenPipeError):  # it has died, as its status will tell
+        with suppress(BrokenPipeError):  # the child has died; its exit status says why
             process.stdin.write(json.dumps(settings).encode() + b"\n")
             process.stdin.flush()
     return process
 
 
 def read_settings() -> dict[str, Any]:
-    """What `start_process` was given; from now on the end of standard input is SIGTERM."""
+    """In a child: the settings given to `start_process`. From now on the end of standard input acts like SIGTERM."""
     settings: dict[str, Any] = json.loads(sys.stdin.readline())
-    threading.Thread(target=stop_when_alone, daemon=True).start()
+    threading.Thread(target=stop_with_parent, daemon=True).start()
     return settings
 
 
-def stop_when_alone() -> None:
-    """SIGTERM for this process when standard input ends."""
-    while os.read(0, 1):  # unbuffered: a thread that holds a buffer's lock would break the end of the process
+def stop_with_parent() -> None:
+    """Send SIGTERM to this process when standard input ends."""
+    while os.read(0, 1):  # unbuffered: a thread that holds the buffer's lock would crash the interpreter at exit
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def pause(stopping: Callable[[], bool]) -> None:
-    """Wait before the next look at processes; KeyboardInterrupt if `stopping`."""
+def wait_a_moment(stopping: Callable[[], bool]) -> None:
+    """Sleep until the next check of the processes. Raises KeyboardInterrupt if `stopping()`."""
     if stopping():
         raise KeyboardInterrupt
     time.sleep(POLL)
 
 
-def end(processes: Iterable[Process]) -> None:
-    """Have processes save and stop, and wait for it; if waiting is interrupted, they are killed."""
+def stop(processes: Iterable[Process]) -> None:
+    """Tell processes to save and stop, and wait until they have. If the wait is interrupted, kill them."""
     processes = list(processes)
     try:
         for process in processes:
@@ -84,6 +89,6 @@ def end(processes: Iterable[Process]) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line that a process has printed."""
+    """The last line of a log, without "error: "."""
     lines = [line.strip() for line in (read_text(log) or "").splitlines() if line.strip()]
     return lines[-1].removeprefix("error: ") if lines else ""

@@ -155,31 +155,11 @@ def test_a_learning_rate_that_diverges_does_not_end_the_comparison(text: Path, t
     assert "no report without a run of none" in errors and "no longer finite" in errors
 
 
-def test_without_scipy_and_matplotlib_there_is_a_report_that_says_what_to_install(
-    copy: Path, flags: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("scipy", "scipy.stats", "matplotlib", "matplotlib.figure"):
-        monkeypatch.setitem(sys.modules, name, None)
-    status, shown, errors = run(*flags, "--out", f"{copy}")
-    assert (status, errors) == (0, "")
-    assert "pip install scipy matplotlib" in shown
-    report = json.loads(shown.splitlines()[-1])
-    difference = report["variants"]["haar:n_levels=3"]["difference"]
-    assert difference["p"] is difference["low"] is None
-    assert (
-        difference["mean"]
-        == json.loads((copy / "report.json").read_text())["variants"]["haar:n_levels=3"]["difference"]["mean"]
-    )
-    assert not [*copy.glob("*.png"), *copy.glob("*.svg")]  # not those of an earlier report either
-    text = (copy / "report.md").read_text()
-    assert "pip install scipy matplotlib" in text and ".svg" not in text
-
-
 def test_runs_of_other_settings_or_data_are_refused(copy: Path, flags: list[str], run: Run, text: Path) -> None:
     before = times(copy)
     status, _, errors = run(*flags, "--out", f"{copy}", "--steps", "30")
     assert (status, errors.count("\n")) == (2, 1)
-    assert "was begun with other settings (steps); go on with --steps 20, or choose another --out" in errors
+    assert "was begun with other settings (steps); continue with --steps 20, or choose another --out" in errors
     for path in (copy / "runs").rglob("run.json"):
         path.write_text(path.read_text().replace('"train": "', '"train": "0'))
     status, _, errors = run(*flags, "--out", f"{copy}")
@@ -196,8 +176,8 @@ def test_rates_can_be_those_that_another_comparison_chose(done: tuple[Path, str]
     (other / "report.json").write_text(json.dumps(report))
     common = {**vars(PRESETS["debug"](data=text, out=tmp_path / "out", device="cpu")), "sample_tokens": 0}
     config = compare.Config(**common | {"mixers": ("haar:n_levels=3", "none"), "rates_from": other})
-    study, *_ = compare.prepared(config)
-    trials = [(trial.variant, trial.lr, trial.seed) for trial in study.wanted({})]
+    study, *_ = compare.make_study(config)
+    trials = [(trial.variant, trial.lr, trial.seed) for trial in study.needed_trials({})]
     assert trials == [("haar:n_levels=3", 0.002, 0), ("none", 0.003, 0)]
     assert study.rates_from == other
     with pytest.raises(InputError, match="has no learning rate for learnable; it has none, haar:n_levels=3"):
@@ -208,16 +188,27 @@ def test_rates_can_be_those_that_another_comparison_chose(done: tuple[Path, str]
             compare.rates(config)
 
 
+def test_rates_of_another_optimizer_are_refused(done: tuple[Path, str], text: Path, tmp_path: Path) -> None:
+    report = json.loads((done[0] / "report.json").read_text())
+    del report["optimizer"]["name"]  # as in reports from before Muon
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    config = compare.Config(data=text, out=tmp_path / "out", mixers=("none",), rates_from=tmp_path)
+    with pytest.raises(InputError, match=r"has learning rates of AdamW, and --optimizer\.name chooses Muon"):
+        compare.rates(config)
+    adamw = replace(config, optimizer=replace(config.optimizer, name="adamw"))
+    assert compare.rates(adamw) == {"none": (report["variants"]["none"]["lr"],)}
+
+
 def test_two_comparisons_cannot_share_a_directory(copy: Path, flags: list[str], run: Run) -> None:
     with lock(copy):
         status, _, errors = run(*flags, "--out", f"{copy}")
     assert (status, errors) == (2, f"error: {copy} is being written by another comparison; stop that first\n")
 
 
-def test_step_times_are_measured_anew_when_something_that_decides_them_changes(copy: Path, text: Path) -> None:
+def test_step_times_are_measured_anew_when_something_that_affects_them_changes(copy: Path, text: Path) -> None:
     config = compare.Config(**{**vars(PRESETS["debug"](data=text, out=copy, device="cpu")), "precision": "float32"})
     config = replace(config, mixers=("none",), sample_tokens=0, tensorboard=False, timing_rounds=2, jobs=2)
-    study, *_ = compare.prepared(config)
+    study, *_ = compare.make_study(config)
     models = {name: variant.model(study.config.model) for name, variant in study.variants.items()}
     kept = json.loads((copy / "step_times.json").read_text())["seconds"]["none"]
     measured = trial_step_times(study.config, models)
@@ -244,7 +235,7 @@ def test_torchrun_is_refused(flags: list[str], tmp_path: Path, run: Run, monkeyp
     ("flags", "message"),
     [
         (["--mixers", "haar"], "--mixers must hold none"),
-        (["--mixers", "none", "db4"], "--mixers holds db4; known are none, haar, learnable"),
+        (["--mixers", "none", "db4"], "--mixers db4: mixer is 'db4'; choose one of none, haar"),
         (["--mixers", "none", "haar:n_levels=10"], "haar:n_levels=10: n_levels is 10"),
         (["--baseline", "shifted"], "--baseline is shifted; it must be one of --mixers: none, haar, learnable"),
         (["--seeds", "1", "1"], "--seeds"),

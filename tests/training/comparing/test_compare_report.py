@@ -15,7 +15,7 @@ import pytest
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.gpt import GPTConfig
-from waveletgpt.training.comparing.cells import table
+from waveletgpt.training.comparing.cells import optimizer, table
 from waveletgpt.training.comparing.markdown import markdown
 from waveletgpt.training.comparing.plots import PLOTS, spread_out, write_plots
 from waveletgpt.training.comparing.report import NoReportError, make_report
@@ -50,7 +50,7 @@ def study(
 def ran(study: Study, losses: Losses = losses_of, **endings: Outcome) -> dict[Any, Outcome]:
     """How every run that is wanted has ended, its evaluations being `losses`; `endings` by variant."""
     outcomes: dict[Any, Outcome] = {}
-    while todo := [trial for trial in study.wanted(outcomes) if trial not in outcomes]:
+    while todo := [trial for trial in study.needed_trials(outcomes) if trial not in outcomes]:
         for trial in todo:
             outcomes[trial] = endings.get(trial.variant, Outcome("complete"))
             trial.config.out.mkdir(parents=True)
@@ -133,7 +133,7 @@ def test_without_timed_steps_ratios_are_those_of_the_runs_clocks_and_the_report_
     report = report_of(ours, outcomes)
     assert report["variants"]["haar"]["step_time"]["ratio"] == pytest.approx(1.5)
     assert (report["steps_timed"], report["step_seconds"]) == ("runs", pytest.approx(0.01))
-    assert "Step times are the runs' own" in markdown(report, [])
+    assert "Step times were taken from the runs" in markdown(report, [])
 
 
 def test_every_variant_goes_on_with_its_best_learning_rate(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_every_variant_goes_on_with_its_best_learning_rate(tmp_path: Path) -> No
 
     ours = study(tmp_path, ("none", "haar"), lrs=(1e-3, 3e-3, 1e-2))
     outcomes = ran(ours, losses)
-    assert len(outcomes) == ours.most == 2 * (3 + 2)
+    assert len(outcomes) == ours.n_trials == 2 * (3 + 2)
     assert sum(trial.seed == 0 for trial in outcomes) == 6
     variants = report_of(ours, outcomes)["variants"]
     assert {name: variant["lr"] for name, variant in variants.items()} == {"none": 3e-3, "haar": 1e-2}
@@ -158,23 +158,23 @@ def test_rates_of_another_comparison_are_told(tmp_path: Path) -> None:
     ours = study(tmp_path, rates_from=Path("runs/shorter"))
     report = report_of(ours, ran(ours))
     assert report["rates_from"] == "runs/shorter"
-    assert "Learning rates are those that the comparison in `runs/shorter` chose" in markdown(report, [], [])
-    assert "Learning rates are those" not in markdown({**report, "rates_from": None}, [], [])
+    assert "the one that the comparison in `runs/shorter` chose" in markdown(report, [])
+    assert "The learning rate of each variant" not in markdown({**report, "rates_from": None}, [])
 
 
 def test_a_learning_rate_that_diverges_is_the_worst_and_no_failure(tmp_path: Path) -> None:
     ours = study(tmp_path, ("none", "haar"), lrs=(1e-3, 1e-2))
     outcomes = ran(ours)
     outcomes[ours.trial("haar", 1e-3, 0)] = Outcome("diverged", "the loss is no longer finite")
-    for trial in [trial for trial in ours.wanted(outcomes) if trial not in outcomes]:
+    for trial in [trial for trial in ours.needed_trials(outcomes) if trial not in outcomes]:
         outcomes[trial] = Outcome("failed", "its process died of SIGKILL")
-    assert ours.chosen_lr("haar", outcomes) == 1e-2
+    assert ours.best_lr("haar", outcomes) == 1e-2
     found = report_of(ours, outcomes)
     assert found["variants"]["haar"]["lrs"]["0.001"] is None
     assert [entry["run"] for entry in found["failed"]] == ["haar, lr 0.01, seed 1", "haar, lr 0.01, seed 2"]
     assert [run["seed"] for run in found["variants"]["haar"]["runs"]] == [0]
     assert found["variants"]["haar"]["difference"]["p"] is None
-    assert "Not all seeds are there for haar" in markdown(found, [])
+    assert "Some seeds of haar failed" in markdown(found, [])
 
 
 def test_a_variant_that_diverges_with_all_rates_has_failed(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_variant_that_diverges_with_all_rates_has_failed(tmp_path: Path) -> No
     assert (name, why) == ("haar", "it diverged with every learning rate (0.001, 0.01)")
     with pytest.raises(NoReportError, match=r"without a run of haar.*haar: it diverged with every learning rate"):
         kinds = {"haar": Outcome("diverged", "the loss is no longer finite"), "none": Outcome("complete")}
-        report_of(ours, {trial: kinds[trial.variant] for trial in ours.possible()}, baseline="haar")
+        report_of(ours, {trial: kinds[trial.variant] for trial in ours.all_trials()}, baseline="haar")
 
 
 def test_the_markdown_s_figures_are_the_report_s(report: dict[str, Any]) -> None:
@@ -222,6 +222,7 @@ def test_the_markdown_says_what_was_compared_on_what_and_what_to_keep_in_mind(re
     ):
         assert part in text, part
     assert "2,048,000 tokens in the same order" in text
+    assert "Optimizer: Muon for the matrices of the blocks" in text and "learning rate of 0.003" in text
     assert "(0 of 3)" in text  # the slower variant never reached the baseline's loss
     assert re.findall(r"!\[.*\]\((.*)\)", text) == [f"{name}.svg" for name in PLOTS]
     table_rows = [line for line in text.splitlines() if line.startswith("|")]
@@ -256,7 +257,14 @@ def test_plots_of_one_seed_and_of_curves_that_share_no_loss(tmp_path: Path) -> N
     assert found["variants"]["haar"]["speedup_curve"]["target"] == []
     write_plots(found, tmp_path)
     text = markdown(found, [])
-    assert "One seed shows no spread" in text and "±" not in text.split("Final loss:")[0]
+    assert "There is one seed" in text and "±" not in text.split("Final loss:")[0]
+
+
+def test_an_old_report_without_an_optimizer_s_name_says_adamw(report: dict[str, Any]) -> None:
+    old = {**report, "optimizer": {"clip": 1.0}}
+    assert (optimizer(old), optimizer(report)) == ("AdamW", "Muon")
+    assert "Optimizer: AdamW." in markdown(old, [])
+    assert "Optimizer: AdamW." in markdown({**report, "optimizer": {"name": "adamw"}}, [])
 
 
 def test_names_beside_curves_do_not_overlap_and_stay_in_the_picture() -> None:
@@ -282,17 +290,19 @@ def test_a_variant_is_a_mixer_and_the_fields_that_differ() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("db4", "--mixers holds db4; known are none, haar"),
-        ("", "--mixers holds ''; known are"),
+        ("db4", "--mixers db4: mixer is 'db4'; choose one of none, haar"),
+        ("", "mixer is ''; choose one of"),
         ("none:", "write NAME or NAME:FIELD=VALUE"),
         ("none:n_layer", "write NAME or NAME:FIELD=VALUE"),
         ("none:n_layer=", "write NAME or NAME:FIELD=VALUE"),
-        ("none:n_layer=2,n_layer=3", "sets n_layer twice"),
+        ("none:=2", "write NAME or NAME:FIELD=VALUE"),
+        ("none:n_layer=2,n_layer=3", "n_layer is set twice"),
         ("none:layers=2", "a model has no layers; it has n_layer"),
-        ("none:n_layer=two", "n_layer cannot be 'two'; it takes a whole number"),
-        ("none:n_layer=2.5", "n_layer cannot be '2.5'"),
-        ("none:dropout=high", "dropout cannot be 'high'; it takes a number"),
-        ("none:positions=absolute", "positions cannot be 'absolute'; it takes rope or learned"),
+        ("none:n_layer=two", "n_layer is 'two'; it must be a whole number"),
+        ("none:n_layer=2.5", "n_layer is 2.5; it must be a whole number"),
+        ("none:n_layer=(2", "n_layer is '(2'"),
+        ("none:dropout=high", "--mixers none:dropout=high: "),
+        ("none:positions=absolute", "positions is 'absolute'; choose rope or learned"),
         ("none:mixer=haar", "cannot change mixer"),
         ("none:vocab_size=9", "the prepared data decide it"),
         ("none:block_size=32", "do not compare"),
@@ -300,7 +310,7 @@ def test_a_variant_is_a_mixer_and_the_fields_that_differ() -> None:
 )
 def test_a_variant_that_cannot_be_is_told_in_one_line(text: str, message: str) -> None:
     with pytest.raises(InputError) as refusal:
-        parse_variant(text)
+        parse_variants((text,), MODEL)
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -308,11 +318,11 @@ def test_a_variant_that_cannot_be_is_told_in_one_line(text: str, message: str) -
 def test_a_model_that_cannot_be_and_two_that_are_the_same_are_refused() -> None:
     with pytest.raises(InputError, match=r"haar:n_levels=9: n_levels is 9, a window"):
         parse_variants(("none", "haar:n_levels=9"), MODEL)
-    with pytest.raises(InputError, match="haar and haar:n_levels=6, which are the same model"):
+    with pytest.raises(InputError, match="haar and haar:n_levels=6 are the same model"):
         parse_variants(("haar", "haar:n_levels=6"), MODEL)
 
 
 def test_the_optimizer_of_a_run_differs_in_its_rate_alone(tmp_path: Path) -> None:
     ours = study(tmp_path, ("none",), lrs=(3e-3,))
     assert ours.trial("none", 3e-3, 0).config.optimizer == OptimizerConfig(lr=3e-3)
-    assert {trial.config.out.name for trial in ours.possible()} == {f"lr-0.003-seed-{seed}" for seed in range(3)}
+    assert {trial.config.out.name for trial in ours.all_trials()} == {f"lr-0.003-seed-{seed}" for seed in range(3)}
