@@ -11,6 +11,7 @@ from waveletgpt.common.modalities import MODALITIES
 KINDS = "|".join(MODALITIES)
 UNITS = ", ".join(f"{modality.unit} of {name}" for name, modality in MODALITIES.items())
 AS_PAGE = "(default: as on the page)"
+SHIPPED = "(default: those that ship with waveletgpt)"
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,10 @@ class App:
     """Port to serve it on."""
     host: str = "127.0.0.1"
     """Address to serve it on; 0.0.0.0 opens it to the network."""
-    checkpoints: Path | None = None
-    """Directory of checkpoints, of training runs or of comparisons (default: the checkpoints that ship with
-    waveletgpt)."""
-    results: Path | None = None
-    """Directory of reports of compare.py to show (default: the reports that ship with waveletgpt)."""
+    checkpoints: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=SHIPPED)] = None
+    """Directory of checkpoints, of training runs or of comparisons."""
+    results: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=SHIPPED)] = None
+    """Directory of reports of compare.py, to show."""
 
 
 @dataclass(frozen=True)
