@@ -107,7 +107,7 @@ def test_what_is_there_is_not_trained_or_timed_again(
     assert more["variants"]["none"]["runs"][:2] == report["variants"]["none"]["runs"]
 
 
-def test_a_process_that_dies_costs_its_run_alone_and_the_same_command_tries_it_again(
+def test_a_process_that_dies_fails_its_run_alone_and_the_same_command_tries_it_again(
     copy: Path, flags: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder, seed in (("none", 4), ("haar-n_levels=3", 3), ("haar-n_levels=3", 4)):
@@ -261,7 +261,7 @@ def test_compare_tells_what_is_wrong_in_one_line(flags: list[str], message: str,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_data_and_models_that_cannot_be_used_are_told_before_anything_is_trained(
+def test_data_and_models_that_cannot_be_used_are_reported_before_anything_is_trained(
     text: Path, tmp_path: Path, run: Run
 ) -> None:
     (tmp_path / "file").touch()

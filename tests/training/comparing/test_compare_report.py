@@ -136,7 +136,7 @@ def test_without_timed_steps_ratios_are_those_of_the_runs_clocks_and_the_report_
     assert "Step times were taken from the runs" in markdown(report, [])
 
 
-def test_every_variant_goes_on_with_its_best_learning_rate(tmp_path: Path) -> None:
+def test_every_variant_continues_with_its_best_learning_rate(tmp_path: Path) -> None:
     def losses(variant: str, lr: float, seed: int) -> list[float]:
         best = {"none": 3e-3, "haar": 1e-2}[variant]
         return [2 + abs(lr - best) - 0.001 * step for step in STEPS]
@@ -154,7 +154,7 @@ def test_every_variant_goes_on_with_its_best_learning_rate(tmp_path: Path) -> No
     assert "none 0.001: 1.0020, 0.003: 1.0000, 0.01: 1.0070" in text
 
 
-def test_rates_of_another_comparison_are_told(tmp_path: Path) -> None:
+def test_rates_of_another_comparison_are_mentioned(tmp_path: Path) -> None:
     ours = study(tmp_path, rates_from=Path("runs/shorter"))
     report = report_of(ours, ran(ours))
     assert report["rates_from"] == "runs/shorter"
@@ -188,7 +188,7 @@ def test_a_variant_that_diverges_with_all_rates_has_failed(tmp_path: Path) -> No
         report_of(ours, {trial: kinds[trial.variant] for trial in ours.all_trials()}, baseline="haar")
 
 
-def test_the_markdown_s_figures_are_the_report_s(report: dict[str, Any]) -> None:
+def test_the_markdown_has_the_numbers_of_the_report(report: dict[str, Any]) -> None:
     rows = [line for line in markdown(report, []).splitlines() if re.match(r"\| (none|haar)", line)]
     assert len(rows) == 3
     for row, (name, variant) in zip(rows[1:], list(report["variants"].items())[1:], strict=True):
@@ -308,7 +308,7 @@ def test_a_variant_is_a_mixer_and_the_fields_that_differ() -> None:
         ("none:block_size=32", "do not compare"),
     ],
 )
-def test_a_variant_that_cannot_be_is_told_in_one_line(text: str, message: str) -> None:
+def test_a_invalid_variant_is_reported_in_one_line(text: str, message: str) -> None:
     with pytest.raises(InputError) as refusal:
         parse_variants((text,), MODEL)
     assert message in str(refusal.value)

@@ -1,4 +1,4 @@
-"""The runs of a comparison, each a process of its own: stopped, gone on with, and told apart by what they have left."""
+"""The runs of a comparison, each in its own process: stopped, resumed, and judged by the files that they leave."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def is_free(directory: Path) -> bool:
 
 
 @pytest.mark.parametrize("launcher", ["python", "terminal"])
-def test_ctrl_c_saves_every_run_and_the_same_command_goes_on(
+def test_ctrl_c_saves_every_run_and_the_same_command_continues(
     command: list[str], whole: dict[str, Any], tmp_path: Path, launcher: str
 ) -> None:
     """Sent to the command by a terminal, and by a Python program, which kills it a quarter of a second later."""
@@ -92,7 +92,7 @@ def test_ctrl_c_saves_every_run_and_the_same_command_goes_on(
     wait_until(lambda: all(is_free(run) for run in runs))  # all processes have ended
     states = [run / "state.safetensors" for run in runs]
     steps = [read_facts(state)["progress"]["step"] for state in states if state.exists()]
-    saved = [step for step in steps if 0 < step < 300]  # one may have been done before the other had begun
+    saved = [step for step in steps if 0 < step < 300]  # one may have been done before the other began
     assert saved
     again = shlex.join([*command, f"{out}"])
     if launcher == "terminal":

@@ -72,7 +72,7 @@ def test_a_file_is_downloaded_under_its_name(server: Server, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("version", [{"ETag": '"one"'}, {"Last-Modified": "Tue, 15 Nov 1994 12:45:26 GMT"}])
-def test_a_download_that_broke_off_goes_on_where_it_did(server: Server, tmp_path: Path, version: dict) -> None:
+def test_a_download_that_stopped_continues_from_there(server: Server, tmp_path: Path, version: dict) -> None:
     server.headers = version
     for server.breaks_after in (4000, 7000):
         with pytest.raises(InputError, match=f"ended after {server.breaks_after} of {len(CONTENT)} bytes"):
@@ -147,7 +147,7 @@ def test_a_damaged_note_means_to_begin_anew(server: Server, tmp_path: Path, note
     assert server.starts == [0, 0]
 
 
-def test_what_cannot_be_downloaded_is_told_in_one_line(tmp_path: Path) -> None:
+def test_what_cannot_be_downloaded_is_reported_in_one_line(tmp_path: Path) -> None:
     for url in ("http://127.0.0.1:1/a.zip", "http://exa mple/a.zip", "http://[/a.zip", "http:///"):
         with pytest.raises(InputError, match="cannot be downloaded") as refusal:
             download(url, tmp_path / "download")

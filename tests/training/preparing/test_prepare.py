@@ -80,7 +80,7 @@ def test_the_result_depends_neither_on_processes_nor_on_interruptions(
     """To the byte, dataset.json included; and nothing is done twice."""
     info = prepared(modality, sources[modality], tmp_path / "alone")
     expected = contents(tmp_path / "alone")
-    assert [told["file"][:4] for told in info.skipped] == ["bad."]
+    assert [skipped["file"][:4] for skipped in info.skipped] == ["bad."]
     prepared(modality, sources[modality], tmp_path / "spread", workers=2)
     assert contents(tmp_path / "spread") == expected
 
@@ -202,7 +202,7 @@ def check_that_the_rest_is_done(long_source: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["anew", "long", "out"]
 
 
-def test_a_killed_preparation_goes_on_where_it_stopped(
+def test_a_killed_preparation_continues_where_it_stopped(
     under_way: subprocess.Popen[str], long_source: Path, tmp_path: Path
 ) -> None:
     under_way.kill()
@@ -261,7 +261,7 @@ def test_the_command_says_what_it_made_and_what_it_skipped(
     assert Dataset.open(out).info.skipped[0]["why"] in ran.stderr
 
 
-def test_many_that_were_skipped_are_not_all_told(
+def test_many_that_were_skipped_are_not_all_listed(
     sources: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = tmp_path / "source"
@@ -272,10 +272,10 @@ def test_many_that_were_skipped_are_not_all_told(
         (source / f"bad {i}.txt").write_bytes(b"\xff")
     monkeypatch.setattr(sys, "argv", command("text", source, tmp_path / "out", "--workers", "0")[1:])
     prepare_text.main()
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 7
-    assert told[0].startswith("skipped 8 ")
-    assert told[-1] == "  ... and 3 more"
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("skipped 8 ")
+    assert lines[-1] == "  ... and 3 more"
     assert len(Dataset.open(tmp_path / "out").info.skipped) == 8
 
 

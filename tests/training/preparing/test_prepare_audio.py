@@ -103,7 +103,7 @@ def test_excerpts_of_one_recording_stay_on_one_side(source: Path, out: Path) -> 
 
 
 def test_albums_may_number_their_tracks_alike(source: Path, out: Path) -> None:
-    """A name that two files share is told with its folder and suffix."""
+    """A name that two files share is given with its folder and suffix."""
     for album in "abc":
         for track in ("01.wav", "02.flac"):
             write_tone(source / album / track, 0.05)
@@ -141,7 +141,7 @@ def test_recordings_that_cannot_be_read_are_skipped_and_listed(source: Path, out
     packed[packed.index(b"4.wav") + 50] ^= 255
     (source / "all.zip").write_bytes(packed)
     info = prepared(source / "all.zip", out)
-    assert [told["file"] for told in info.skipped] == [
+    assert [skipped["file"] for skipped in info.skipped] == [
         *("4.wav", "cut.wav", "empty.wav", "nan.wav", "silent.wav", "text.wav")
     ]
     assert info.skipped[0]["why"].startswith("is damaged and cannot be unpacked")

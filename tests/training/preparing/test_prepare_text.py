@@ -80,8 +80,8 @@ def test_a_text_of_many_parts_has_no_seam(
     assert "".join(decoded(out).values()) == "\n\n".join(alike.values())
     for split, text in decoded(out).items():
         assert sum(info.files[split].values()) == len(text)
-    told = {name: sum(info.files[split].get(name, 0) for split in SPLITS) for name in texts}
-    assert told == {name: len(text) + 2 * (name != "19.txt") for name, text in alike.items()}
+    counts = {name: sum(info.files[split].get(name, 0) for split in SPLITS) for name in texts}
+    assert counts == {name: len(text) + 2 * (name != "19.txt") for name, text in alike.items()}
 
 
 def test_a_folder_is_read_in_order_of_names(source: Path, out: Path) -> None:

@@ -43,35 +43,35 @@ def workers() -> Iterator[Workers]:
         yield workers
 
 
-def told(results: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def results_by_job(results: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {job: f"refused: {result}" if isinstance(result, InputError) else result for job, result in results}
 
 
 def test_every_job_is_done_once_or_refused(workers: Workers) -> None:
     jobs = ["1 + 1", REFUSED.format(8), "2 * 3", *(f"{i} + 0" for i in range(20))]
-    expected = told(Workers(0).spread(eval, jobs))
+    expected = results_by_job(Workers(0).spread(eval, jobs))
     assert list(expected) == jobs
     assert expected["2 * 3"] == 6
     assert expected[jobs[1]] == "refused: the sample rate must be 1000 to 1000000 Hz, not 8"
-    assert told(workers.spread(eval, jobs)) == expected
-    assert told(workers.spread(eval, [])) == {}
+    assert results_by_job(workers.spread(eval, jobs)) == expected
+    assert results_by_job(workers.spread(eval, [])) == {}
 
 
 def test_jobs_done_here_have_one_thread_too() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        assert told(Workers(0).spread(eval, [THREADS])) == {THREADS: 1}
+        assert results_by_job(Workers(0).spread(eval, [THREADS])) == {THREADS: 1}
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
 
 def test_two_processes_work_side_by_side_with_a_thread_each(workers: Workers) -> None:
-    pids = told(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(6)]))
+    pids = results_by_job(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(6)]))
     assert len(set(pids.values())) == 2
-    assert set(told(workers.spread(eval, [THREADS, f"{THREADS} + 0"])).values()) == {1}
-    assert told(workers.spread(eval, [PID]))[PID] in pids.values()
+    assert set(results_by_job(workers.spread(eval, [THREADS, f"{THREADS} + 0"])).values()) == {1}
+    assert results_by_job(workers.spread(eval, [PID]))[PID] in pids.values()
 
 
 def test_jobs_are_taken_as_they_are_needed(workers: Workers) -> None:
@@ -90,17 +90,17 @@ def test_jobs_are_taken_as_they_are_needed(workers: Workers) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
 def test_an_idle_worker_that_is_killed_fails_no_job(workers: Workers) -> None:
-    pids = set(told(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
+    pids = set(results_by_job(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
     os.kill(pids.pop(), signal.SIGKILL)
     time.sleep(0.1)
     jobs = [f"{i} + 0" for i in range(8)]
-    assert told(workers.spread(eval, jobs)) == {f"{i} + 0": i for i in range(8)}
+    assert results_by_job(workers.spread(eval, jobs)) == {f"{i} + 0": i for i in range(8)}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
 def test_a_worker_killed_while_it_receives_a_job_fails_that_job_only(workers: Workers) -> None:
     """A job larger than a pipe is only half sent then."""
-    pids = set(told(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
+    pids = set(results_by_job(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
     victim = pids.pop()
     os.kill(victim, signal.SIGSTOP)
     threading.Timer(0.3, os.kill, (victim, signal.SIGKILL)).start()
@@ -111,9 +111,9 @@ def test_a_worker_killed_while_it_receives_a_job_fails_that_job_only(workers: Wo
     assert [result for result in results if not isinstance(result, InputError)] == [1 << 22] * 3
 
 
-def test_a_process_that_crashes_costs_its_job_only(workers: Workers) -> None:
+def test_a_process_that_crashes_fails_its_job_only(workers: Workers) -> None:
     jobs = [*(f"{i} + 0" for i in range(5)), CRASH, *(f"{i} + 0" for i in range(5, 10))]
-    results = told(workers.spread(eval, jobs))
+    results = results_by_job(workers.spread(eval, jobs))
     assert results.pop(CRASH) == "refused: the process that encoded it died of SIGSEGV"
     assert results == {f"{i} + 0": i for i in range(10)}
 
@@ -123,7 +123,7 @@ def test_a_fault_of_the_program_is_raised(workers: Workers, job: str, error: typ
     """Not taken for a file that cannot be read."""
     with pytest.raises(error):
         list(workers.spread(eval, ["1", job]))
-    assert told(workers.spread(eval, ["2"])) == {"2": 2}
+    assert results_by_job(workers.spread(eval, ["2"])) == {"2": 2}
 
 
 def test_giving_up_ends_the_jobs_under_way(workers: Workers) -> None:
@@ -131,7 +131,7 @@ def test_giving_up_ends_the_jobs_under_way(workers: Workers) -> None:
     with closing(workers.spread(eval, ["1", "__import__('time').sleep(600)"])) as results:
         assert next(results) == ("1", 1)
     assert time.monotonic() - started < 60
-    assert told(workers.spread(eval, ["3"])) == {"3": 3}
+    assert results_by_job(workers.spread(eval, ["3"])) == {"3": 3}
 
 
 def children(pid: int) -> list[int]:
