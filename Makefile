@@ -9,15 +9,18 @@ TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help app test lint smoke bench clean
+.PHONY: help app test test-all lint smoke bench clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 app: $(VENV)/.app  ## set up .venv and open the app on the shipped checkpoints (PORT=7860)
 	$(BIN)/waveletgpt app --port $(PORT)
 
-test: $(VENV)/.dev  ## set up .venv and run the tests
+test: $(VENV)/.dev  ## set up .venv and run the tests, but for the slow ones
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(VENV)/.dev  ## the same with the slow ones: comparisons, killed processes, all commands of README and docs
 	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/.dev  ## ruff and mypy --strict

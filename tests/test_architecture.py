@@ -43,6 +43,42 @@ def test_imports_run_one_way(folder: str) -> None:
                 assert parts[0] not in FOLDERS or parts[0] == "tokenizers", f"{path.relative_to(ROOT)}: {name}"
 
 
+ROOMS = {
+    "tokenizers/audio": set(),
+    "tokenizers/piano": set(),
+    "training/preparing": {"data"},
+    "training/quality": {"data"},
+    "training/modalities": {"data", "quality"},
+    "training/ranks": {"config"},
+    "training/runs": {"config", "data", "optimizer", "modalities", "ranks"},
+    "training/comparing": {"config", "data", "batches", "evaluation", "optimizer", "trainer", "ranks"},
+    "app/drawing": set(),
+    "app/modalities": {"checkpoints", "streaming", "drawing", "web.markup"},
+    "app/web": {"checkpoints", "streaming", "results", "modalities"},
+}
+"""What each room may import of its own folder, beside itself; docs/architecture.md says why."""
+
+
+def test_every_room_is_listed_in_the_documents_and_in_the_package() -> None:
+    rooms = {f"{path.parent.relative_to(ROOT)}" for path in SOURCES} - set(FOLDERS)
+    assert rooms == set(ROOMS)
+    told, packages = ((ROOT / name).read_text("utf-8") for name in ("docs/architecture.md", "pyproject.toml"))
+    for room in rooms:
+        assert f"`{room}`" in told
+        assert f'"waveletgpt.{room.replace("/", ".")}",' in packages
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_the_rooms_that_it_may(room: str) -> None:
+    folder, _, name = room.partition("/")
+    for path in sorted((ROOT / room).glob("*.py")):
+        for found in imported(path):
+            inside = found.removeprefix(f"waveletgpt.{folder}.")
+            allowed = {name, *ROOMS[room]}
+            if inside != found:
+                assert any(f"{inside}.".startswith(f"{part}.") for part in allowed), f"{path} imports {found}"
+
+
 def test_training_names_the_app_only_to_run_it_as_a_command() -> None:
     naming = {path.name for path in (ROOT / "training").glob("*.py") if "waveletgpt.app" in path.read_text("utf-8")}
     assert naming <= {"smoke.py"}
