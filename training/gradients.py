@@ -49,8 +49,8 @@ class GradientCheck:
         parts = [nothing if gradient is None else local_part(gradient) for gradient in gradients]
         nonzero, finite = torch.stack([p.any() for p in parts]), torch.stack([p.isfinite().all() for p in parts])
         self.seen.append(torch.stack([exists, nonzero, finite], dim=1))
-        if self.processes.world > 1 and None in gradients:
-            self.judge()
+        if self.processes.world > 1 and any(gradient is None for gradient in gradients):
+            self.judge(early=True)
 
     def judge(self, *, early: bool = False) -> None:
         """Judge the steps that were looked at, once there are enough of them, or now if `early`.

@@ -1,5 +1,6 @@
 """A run shared by several processes is the run of one; these are real ones, on CPUs."""
 
+import json
 import os
 import shutil
 import socket
@@ -92,6 +93,16 @@ def test_a_shared_run_resumes_bit_for_bit(by_two: Path, metrics: Metrics) -> Non
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
+@pytest.mark.parametrize("kind", ["copies", "shards"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_parameter_that_does_not_learn_is_named_by_all_processes(by_two: Path, kind: str, rank: int) -> None:
+    """A missing gradient at once, because several processes could not take a second step."""
+    refusals = json.loads((by_two / f"refusals-{rank}.json").read_text())
+    line = "blocks.1.attention.qkv.weight does not learn: its gradient was {} in every step so far ({})"
+    assert refusals[f"{kind}, zero"] == line.format("zero", 10)
+    assert refusals[f"{kind}, missing"] == line.format("missing", 1)
+
+
 @pytest.mark.parametrize("parts", [2, 8])
 def test_a_batch_in_parts_is_the_same_step(
     learnable: TrainConfig, tmp_path: Path, metrics: Metrics, parts: int
@@ -171,13 +182,13 @@ FLAGS += ["--no-tensorboard"]
     ("flags", "message"),
     [(["--stpes", "3"], "--stpes"), (["--batch-size", "7"], "2 processes cannot share it evenly")],
 )
-def test_two_processes_tell_one_error(data: Path, tmp_path: Path, flags: list[str], message: str) -> None:
+def test_two_processes_print_one_error(data: Path, tmp_path: Path, flags: list[str], message: str) -> None:
     """Whether it is found before or after they know of one another."""
     script = f"{ROOT / 'training' / 'train_text.py'}"
     done = run([*TORCHRUN, script, *FLAGS, "--data", f"{data}", "--out", f"{tmp_path / 'run'}", *flags])
     assert done.returncode != 0
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(told) == 1 and message in told[0]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1 and message in lines[0]
     assert done.stderr.count("Traceback") == 1  # torchrun's own
     assert 'train_text.py", line' not in done.stderr
     assert not (tmp_path / "run").exists()
@@ -203,7 +214,7 @@ def on_two_machines(tmp_path: Path, *flags: str) -> list[subprocess.CompletedPro
 
 
 def test_machines_share_no_files(data: Path, tmp_path: Path, debug: Debug, metrics: Metrics) -> None:
-    """The first one alone writes; the others are told what it has saved, and what is wrong with any of them."""
+    """Only the first one writes. It sends the others what it has saved, and all of them show the same error."""
     for rank in (0, 1):
         shutil.copytree(data, tmp_path / f"host{rank}" / "data")
     run_path = tmp_path / "host0" / "run"

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.gpt import GPTConfig
@@ -177,20 +178,44 @@ def test_cuda_devices_without_native_bfloat16_compute_in_float32(
     assert pick_precision("auto", torch.device("cuda")) == precision
 
 
-def test_the_settings_of_the_process_are_restored(debug: Debug, tmp_path: Path) -> None:
+def test_the_settings_of_the_process_are_restored(
+    debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    train(debug(tmp_path, threads=before[0] + 1, steps=2))
-    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before
+    evaluated = trainer.evaluate
+
+    def evaluate(*arguments: Any, **options: Any) -> float:
+        seen.append((torch.get_num_threads(), torch.get_float32_matmul_precision()))
+        return evaluated(*arguments, **options)
+
+    monkeypatch.setattr(trainer, "evaluate", evaluate)
+    train(debug(tmp_path, threads=2, steps=1))
+    assert seen == [(2, "high")]
+    assert (torch.get_num_threads(), torch.get_float32_matmul_precision()) == before == (1, "highest")
 
 
-@pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="torch.compile needs a C++ compiler here")
-@pytest.mark.parametrize("mixer", ["haar", "learnable"])
-def test_a_compiled_model_learns_the_same(debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str) -> None:
+NO_COMPILER = pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="there is no C++ compiler")
+
+
+@pytest.mark.parametrize(
+    ("backend", "mixer"),
+    [
+        ("aot_eager", "haar"),  # traces forward and backward pass, but compiles nothing
+        pytest.param("inductor", "haar", marks=[pytest.mark.slow, pytest.mark.timeout(1200), NO_COMPILER]),
+    ],
+)
+def test_a_compiled_model_learns_the_same(
+    debug: Debug, tmp_path: Path, metrics: Metrics, backend: str, mixer: str
+) -> None:
     losses = []
-    for compiled in (False, True):
-        settings = debug(tmp_path / f"{compiled}", compile=compiled)
-        train(replace(settings, model=replace(settings.model, mixer=mixer)))
-        losses.append(metrics(tmp_path / f"{compiled}"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend))
+        for compiled in (False, True):
+            settings = debug(tmp_path / f"{compiled}", compile=compiled)
+            train(replace(settings, model=replace(settings.model, mixer=mixer)))
+            losses.append(metrics(tmp_path / f"{compiled}"))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"]
     torch.testing.assert_close(torch.tensor(losses[1]), torch.tensor(losses[0]), rtol=1e-3, atol=0)
 
 

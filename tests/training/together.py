@@ -1,16 +1,21 @@
 """Train several configurations one after another, under torchrun: `together.py DATA OUT` for test_processes.py."""
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from waveletgpt.models.gpt import GPT
 from waveletgpt.training import trainer
 from waveletgpt.training.config import PRESETS, TrainConfig
+from waveletgpt.training.gradients import GradientError
 from waveletgpt.training.runs.stopping import Stopped
 from waveletgpt.training.trainer import train
 
@@ -32,6 +37,25 @@ def stopped_and_resumed(config: TrainConfig, **changes: bool) -> None:
     train(replace(config, resume=True, **changes))
 
 
+def refusal(config: TrainConfig, use: Callable[[Tensor], Tensor]) -> str:
+    """The line with which training refuses a model that computes with `use(weight)` instead of one of its weights."""
+
+    class Broken(GPT):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            layer = self.get_submodule("blocks.1.attention.qkv")
+            layer.forward = lambda x: nn.functional.linear(x, use(layer.weight))
+
+    trainer.GPT = Broken
+    try:
+        train(config)
+    except GradientError as error:
+        return str(error)
+    finally:
+        trainer.GPT = GPT
+    raise AssertionError("was not refused")
+
+
 def main(data: Path, out: Path) -> None:
     torch.set_num_threads(1)
     plain = {"device": "cpu", "threads": 1, "precision": "float32", "sample_tokens": 0, "tensorboard": False}
@@ -47,6 +71,12 @@ def main(data: Path, out: Path) -> None:
     stopped_and_resumed(replace(dropping, out=out / "dropout, resumed"))
     stopped_and_resumed(replace(debug, out=out / "copies, then shards"), shard=True)
     stopped_and_resumed(replace(debug, out=out / "shards, then copies", shard=True), shard=False)
+    refusals, problems = {}, {"zero": lambda weight: weight.detach() + 0 * weight, "missing": Tensor.detach}
+    for shard in (False, True):
+        for problem, use in problems.items():
+            name = f"{'shards' if shard else 'copies'}, {problem}"
+            refusals[name] = refusal(replace(debug, out=out / name, shard=shard), use)
+    (out / f"refusals-{os.environ['RANK']}.json").write_text(json.dumps(refusals))
 
 
 if __name__ == "__main__":
