@@ -31,12 +31,11 @@ def run(options: Generate) -> None:
     loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind)
     length = _or(options.length, modality.length.default)
     task = modality.task(loaded, prompt, length, _or(options.keep, modality.keep.default))
-    temperature = _or(options.temperature, modality.temperature)
+    given = {name: getattr(options, name) for name in ("temperature", "top_p", "min_p")}
+    own: dict[str, Any] = modality.sampling(loaded.info)
     sampling = Sampling(
-        temperature=temperature,
+        **{name: own[name] if value is None else value for name, value in given.items()},
         top_k=options.top_k,
-        top_p=modality.top_p if options.top_p is None else options.top_p,
-        min_p=modality.min_p if options.min_p is None else options.min_p,
         repetition_penalty=options.repetition_penalty,
         seed=options.seed,
     )

@@ -14,6 +14,7 @@ from waveletgpt.app.checkpoints import LoadedCheckpoint
 from waveletgpt.app.streaming import Completion, GenerationTask
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import Modality, find_modality
+from waveletgpt.models.checkpoint import CheckpointInfo
 from waveletgpt.tokenizers.registry import Tokenizer
 
 T = TypeVar("T", bound=Tokenizer)
@@ -73,6 +74,11 @@ class AppModality(ABC, Generic[T]):
         self.name, self.tokenizer_kind = record.name, record.tokenizer_kind
         self.unit, self.tokens, self.loss_unit = record.unit, record.tokens, record.loss_unit
         self.temperature, self.top_p, self.min_p = record.temperature, record.top_p, record.min_p
+
+    def sampling(self, info: CheckpointInfo | None) -> dict[str, float | None]:
+        """Default temperature, top_p and min_p: the checkpoint's own where it has them, else those of this kind."""
+        own = {} if info is None else info.sampling
+        return {"temperature": self.temperature, "top_p": self.top_p, "min_p": self.min_p, **own}
 
     @abstractmethod
     def read_prompt(self, source: str | Path, tokenizer: T) -> Tensor:

@@ -100,20 +100,27 @@ def prompt(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> Co
     )
 
 
-def settings(modality: AppModality[Any]) -> dict[str, Component]:
+def default_sampling(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> dict[str, float | None]:
+    """Temperature, top_p and min_p of the wavelet checkpoint that is chosen at first; both columns use them."""
+    ordered = sorted(entries, key=lambda entry: entry.is_baseline)  # stable: wavelets first
+    return modality.sampling(ordered[0].info if ordered else None)
+
+
+def settings(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> dict[str, Component]:
     """The settings that are always visible, by their names in `Inputs`."""
     size = modality.length
     length = gr.Slider(size.lowest, size.highest, size.default, step=size.step, label=f"Length in {modality.unit}")
-    temperature = gr.Slider(0, 2, modality.temperature, step=0.05, label="Temperature")
+    temperature = gr.Slider(0, 2, default_sampling(modality, entries)["temperature"], step=0.05, label="Temperature")
     shuffle = gr.Button("New seed", size="sm", render=False)
     seed = gr.Number(0, precision=0, minimum=0, label="Seed", buttons=[shuffle])
     shuffle.click(None, None, seed, js=RANDOM_SEED, api_visibility="private")
     return {"length": length, "temperature": temperature, "seed": seed}
 
 
-def more_settings(modality: AppModality[Any]) -> dict[str, Component]:
+def more_settings(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> dict[str, Component]:
     """The settings that are folded away, by their names in `Inputs`."""
-    kept, top_p, min_p = modality.keep, modality.top_p or 1.0, modality.min_p or 0.0
+    kept, sampling = modality.keep, default_sampling(modality, entries)
+    top_p, min_p = sampling["top_p"] or 1.0, sampling["min_p"] or 0.0
     return {
         "top_k": gr.Slider(0, TOP_K, 0, step=1, label="Top-k", info="Tokens to choose from; 0 for all"),
         "top_p": gr.Slider(0.05, 1, top_p, step=0.01, label="Top-p", info="Probability to choose from; 1 for all"),

@@ -29,13 +29,13 @@ def build_tab(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) ->
     with gr.Row():
         with gr.Column(scale=3, min_width=290):
             prompt = components.prompt(modality, entries)
-            settings = components.settings(modality)
+            settings = components.settings(modality, entries)
             with gr.Row():
                 generate = gr.Button("Generate", variant="primary", min_width=120)
                 stop = gr.Button("Stop", min_width=80)
             status = gr.HTML(note(modality.prompt.hint))
             with gr.Accordion("More settings", open=False):
-                settings |= components.more_settings(modality)
+                settings |= components.more_settings(modality, entries)
         with gr.Column(scale=8, min_width=300):
             with gr.Row():
                 columns = [components.column(modality, entries, role) for role in ROLES]

@@ -1,5 +1,6 @@
 """`waveletgpt generate`, and what is said of bad input."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import soundfile
 from symusic.core import ScoreTick
 
 from waveletgpt.app import cli
+from waveletgpt.models.checkpoint import update_info
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 
 Run = Callable[..., tuple[int, str, str]]
@@ -50,6 +52,14 @@ def test_the_same_seed_gives_the_same_text(run: Run) -> None:
     line = "generate text --checkpoint ck/text-haar --length 40 --top-k 20 --seed"
     first, again, other = (run(line, seed)[1] for seed in "112")
     assert first == again != other
+
+
+def test_a_checkpoints_own_sampling_settings_are_its_defaults(run: Run, tmp_path: Path) -> None:
+    shutil.copytree("ck/text-haar", tmp_path / "own")
+    update_info(tmp_path / "own", sampling={"temperature": 0.0, "top_p": None, "min_p": None})
+    line = "generate text --checkpoint own --length 40 --seed 1"
+    own, greedy, warm = (run(f"{line} {flag}")[1] for flag in ("", "--temperature 0", "--temperature 1"))
+    assert own == greedy != warm
 
 
 def test_samples_of_text(run: Run) -> None:
