@@ -55,7 +55,7 @@ def reduced(line: str) -> list[str]:
             at = words.index("--keep-together")
             del words[at : at + 1 + len(values_of(words, "--keep-together"))]
     elif script.startswith("train_") or script == "compare":
-        words = with_flag(words, "--preset", "debug")
+        words = with_flag(with_flag(words, "--no-tensorboard"), "--preset", "debug")
         steps = "30" if "--resume" in words else "10"  # more than the run that is resumed has
         words = with_flag(with_flag(words, "--steps", steps), "--eval-every", "10")
         for block_size in values_of(words, "--model.block-size"):
@@ -81,7 +81,7 @@ def test_commands_become_small_and_keep_their_flags() -> None:
     """A README that trains 4,000 steps must not do so here."""
     line = "python training/train_text.py --data d --out r --steps 4000 --model.block-size 256 --model.n-levels 8"
     small = "python training/train_text.py --data d --out r --steps 10 --model.block-size 32 --model.n-levels 5"
-    assert reduced(line) == [*small.split(), "--preset", "debug", "--eval-every", "10"]
+    assert reduced(line) == [*small.split(), "--no-tensorboard", "--preset", "debug", "--eval-every", "10"]
     for page in WITH_COMMANDS:
         for command in commands(page):
             if "training/train_" in command or "compare.py" in command:
