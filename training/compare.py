@@ -88,9 +88,7 @@ class Config(TrainConfig):
             if getattr(self, name) < 0:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more")
         if self.shard:
-            raise InputError(
-                "--shard splits a model among processes; a comparison trains each model in one process"
-            )
+            raise InputError("--shard splits a model among processes; a comparison trains each model in one process")
         if self.allow_changes:
             raise InputError("--allow-changes cannot be used here: runs whose settings changed do not compare")
 

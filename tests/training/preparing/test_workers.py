@@ -90,9 +90,10 @@ def test_jobs_are_taken_as_they_are_needed(workers: Workers) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
 def test_an_idle_worker_that_is_killed_fails_no_job(workers: Workers) -> None:
-    pids = set(results_by_job(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
-    os.kill(pids.pop(), signal.SIGKILL)
-    time.sleep(0.1)
+    list(workers.spread(eval, ["1", "2"]))
+    victim = workers._idle[-1].process
+    victim.kill()
+    victim.join()
     jobs = [f"{i} + 0" for i in range(8)]
     assert results_by_job(workers.spread(eval, jobs)) == {f"{i} + 0": i for i in range(8)}
 
