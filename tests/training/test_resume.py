@@ -267,7 +267,7 @@ def test_a_state_of_another_model_is_refused(debug: Debug, tmp_path: Path, refus
 
 
 def test_a_state_with_what_is_no_longer_needed_is_read(debug: Debug, tmp_path: Path, metrics: Metrics) -> None:
-    """One that also holds random states, and tells of fewer settings."""
+    """One that also holds random states and has fewer settings, as older ones do."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(trainer, "stop_requested", stopped_after(2))
         train(debug(tmp_path / "parts"))
@@ -277,7 +277,8 @@ def test_a_state_with_what_is_no_longer_needed_is_read(debug: Debug, tmp_path: P
     for setting in ("tensorboard", "accumulate", "allow_changes", "augment", "sample_tokens", "shard"):
         del facts["config"][setting]
     facts["config"]["precision"] = "auto"
-    del facts["progress"]["changes"]
+    facts["standing"] = facts.pop("progress")  # its older name
+    del facts["standing"]["changes"]
     tensors = {**load_file(path), "random.cpu": torch.get_rng_state()}
     save_file(tensors, path, {"facts": json.dumps(facts)})
     train(debug(tmp_path / "parts", resume=True))
