@@ -105,7 +105,7 @@ def test_a_run_goes_on_once_there_is_room(
 def test_a_sample_without_room_is_left_out(
     debug: Debug, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("waveletgpt.training.modalities.sample_text.write_text", full)
+    monkeypatch.setattr("waveletgpt.training.modalities.text.write_text", full)
     train(debug(tmp_path, sample_tokens=4))
     assert capsys.readouterr().out.count("No samples: ") == 1
     assert load_checkpoint(tmp_path / "last").info.steps == 20
