@@ -1,12 +1,12 @@
-"""Decoding on a CPU with everything that a token needs in one call of compiled code (numba).
+"""Decoding on a CPU with one call of compiled code (numba) per token.
 
-A step of a small model is bound by the number of calls, not by arithmetic: PyTorch spends most of it between some
-two hundred operations. Here the loops over blocks, heads and coordinates are compiled to vector instructions on the
-user's machine, by LLVM from numba's wheel (no compiler needed), once: the result is cached on disk. Weights and cache
-of the paper's shape stay in the processor's cache from one token to the next, and the GIL is released.
+A step of a small model is bound by the number of calls, not by arithmetic: PyTorch spends most of the time between
+its two hundred operations. Here LLVM, which comes with numba, compiles the loops over blocks, heads and coordinates
+to vector instructions once on the user's machine; the result is cached on disk. At the paper's shape weights and
+keys stay in the processor's cache from one token to the next. The GIL is released.
 
 Shapes: B streams, P new positions of each, R = B P rows, E embedding, H heads, D = E / H, L blocks, T context,
-V vocabulary, C coordinates with a window, S the sum of the windows' lengths.
+V vocabulary, C filtered coordinates, S the sum of their windows' lengths.
 """
 
 from typing import Any, cast
@@ -15,30 +15,28 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from waveletgpt.models.filters import CausalFilter
 from waveletgpt.models.gpt import GPT, Block
-from waveletgpt.models.kernels import FILTER, HAAR, NONE, Array, read
+from waveletgpt.models.kernels import FILTER, HAAR, NONE, Array, Memory, Scratch, Weights, read
 from waveletgpt.models.wavelet import CausalWavelet
 
 ROWS_AT_ONCE = 2048
-"""Most rows that are read in one call, which bounds the memory for what lies between the layers."""
+"""Most rows read in one call, which bounds the memory for activations."""
 
 
 def supports(model: GPT) -> bool:
-    """Whether a model can be decoded here: float32 on a CPU, with filters or nothing between its blocks."""
+    """Whether this engine can decode a model: float32 on a CPU, with filters or nothing between its blocks."""
     weights = list(model.parameters())
     return (
         all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
-        and all(isinstance(mixer, CausalFilter) and mixer.place == "stream" for mixer in model.mixers)
-        and len({mixer.width for mixer in model.mixers}) <= 1
+        and all(isinstance(mixer, CausalFilter) for mixer in model.mixers)
         and not (model.training and model.config.dropout)
     )
 
 
 class FusedDecoder:
-    """A `Decoder` for models that `supports` names. It holds a copy of the weights as they are now."""
+    """A `Decoder` for models that `supports` accepts. It holds a copy of the weights."""
 
     def __init__(self, model: GPT) -> None:
         c = model.config
@@ -53,40 +51,40 @@ class FusedDecoder:
 
         self.config, self.mixer = c, _how(mixers)
         cos, sin = model.rotation if c.positions == "rope" else (none, none)
-        # One length a coordinate for all layers, as long as any of them needs.
-        self.windows = torch.tensor([mixer.lengths for mixer in mixers if self.mixer != NONE] or [[]]).long().amax(0)
+        self.windows = [] if self.mixer == NONE else mixers[0].lengths  # those of all layers
         filters = mixers if self.mixer == FILTER else []
-        kernels = [self._twice_backwards(mixer.kernel_matrix()) for mixer in filters] or [torch.zeros(0)]
-        self.model = tuple(
-            w.detach().clone(memory_format=torch.contiguous_format).numpy()
-            for w in (
-                model.embedding.weight,
-                model.position_embedding.weight if c.positions == "learned" else none,
-                cos,
-                sin,
-                stacked("attention_norm.weight"),
-                stacked("attention_norm.bias"),
-                stacked("attention.qkv.weight"),
-                stacked("attention.out.weight"),
-                stacked("feed_forward_norm.weight"),
-                stacked("feed_forward_norm.bias"),
-                stacked("feed_forward.0.weight"),
-                stacked("feed_forward.2.weight"),
-                model.norm.weight,
-                model.norm.bias,
-                model.head.weight.T,
-                self.windows,
-                torch.stack(kernels),
-            )
+        kernels = [twice_backwards(mixer.kernel_matrix(), self.windows) for mixer in filters] or [torch.zeros(0)]
+        tensors = {
+            "embedding": model.embedding.weight,
+            "positions": model.position_embedding.weight if c.positions == "learned" else none,
+            "cos": cos,
+            "sin": sin,
+            "norm1": stacked("attention_norm.weight"),
+            "bias1": stacked("attention_norm.bias"),
+            "qkv": stacked("attention.qkv.weight"),
+            "out": stacked("attention.out.weight"),
+            "norm2": stacked("feed_forward_norm.weight"),
+            "bias2": stacked("feed_forward_norm.bias"),
+            "hidden_in": stacked("feed_forward.0.weight"),
+            "hidden_out": stacked("feed_forward.2.weight"),
+            "norm": model.norm.weight,
+            "bias": model.norm.bias,
+            "head": model.head.weight.T,
+            "windows": torch.tensor(self.windows, dtype=torch.long),
+            "kernels": torch.stack(kernels),
+        }
+        contiguous = torch.contiguous_format
+        self.weights = Weights(
+            **{name: w.detach().clone(memory_format=contiguous).numpy() for name, w in tensors.items()}
         )
         self.memory = self._new_memory(0)
         self.length = 0
-        self.room: tuple[Array, ...] = ()
-        self.rows = 0
+        self.scratch = self._new_scratch(0)
 
     def read(self, context: Tensor, copies: int = 1) -> Tensor:
         """See `Decoder`."""
         B, P = context.shape
+        self._check_fits(P)
         self.memory, self.length = self._new_memory(B), 0
         tokens, logits = context.numpy(), np.empty((B, self.config.vocab_size), np.float32)
         together = max(1, ROWS_AT_ONCE // P)
@@ -95,49 +93,52 @@ class FusedDecoder:
             logits[first : first + together] = self._read(first, some)
         self.length = P
         if copies > 1:
-            self.memory = tuple(np.tile(m, (1, copies, *[1] * (m.ndim - 2))) for m in self.memory)
+            self.memory = Memory._make(np.tile(m, (1, copies, *[1] * (m.ndim - 2))) for m in self.memory)
         return torch.from_numpy(np.tile(logits, (copies, 1)))
 
     def step(self, ids: Tensor) -> Tensor:
         """See `Decoder`."""
+        self._check_fits(self.length + 1)
         logits = self._read(0, ids.numpy()[:, None])
         self.length += 1
         return torch.from_numpy(logits)
 
+    def _check_fits(self, length: int) -> None:
+        """The compiled code writes outside its arrays past block_size."""
+        if length > self.config.block_size:
+            raise ValueError(f"{length} positions do not fit in block_size {self.config.block_size}")
+
     def _read(self, first: int, tokens: NDArray[np.int64]) -> Array:
-        c = self.config
-        if tokens.size != self.rows:
-            self.rows = tokens.size
-            widths = (c.n_embd, c.n_embd, c.n_embd, 3 * c.n_embd, c.n_hidden)
-            self.room = (
-                *(np.empty((self.rows, width), np.float32) for width in widths),
-                np.empty(c.block_size, np.float32),
-            )
-        logits = np.empty((len(tokens), c.vocab_size), np.float32)
-        cast("Any", read)(*self.model, *self.memory, self.mixer, first, self.length, tokens, logits, *self.room)
+        if tokens.size != len(self.scratch.x):
+            self.scratch = self._new_scratch(tokens.size)
+        logits = np.empty((len(tokens), self.config.vocab_size), np.float32)
+        cast("Any", read)(self.weights, self.memory, self.scratch, self.mixer, first, self.length, tokens, logits)
         return logits
 
-    def _new_memory(self, streams: int) -> tuple[NDArray[Any], ...]:
-        """Keys, values, and the wavelets' rings and totals, of so many streams: (L, B, ...) each."""
+    def _new_scratch(self, rows: int) -> Scratch:
+        c = self.config
+        widths = c.n_embd, c.n_embd, c.n_embd, 3 * c.n_embd, c.n_hidden
+        scores = np.empty(c.block_size, np.float32)
+        return Scratch._make([*(np.empty((rows, width), np.float32) for width in widths), scores])
+
+    def _new_memory(self, streams: int) -> Memory:
         c = self.config
         cache = c.n_layer, streams, c.n_head, c.n_embd // c.n_head, c.block_size
         layers = 0 if self.mixer == NONE else c.n_layer - 1
-        rings = np.zeros((layers, streams, int(self.windows.sum())), np.float32)
+        rings = np.zeros((layers, streams, sum(self.windows)), np.float32)
         totals = np.zeros((layers, streams, len(self.windows)))
-        return np.zeros(cache, np.float32), np.zeros(cache, np.float32), rings, totals
+        return Memory(np.zeros(cache, np.float32), np.zeros(cache, np.float32), rings, totals)
 
-    def _twice_backwards(self, kernels: Tensor) -> Tensor:
-        """The kernels (C, W) of a layer as `kernels.convolve` wants them, (2 S,)."""
-        longest = int(self.windows.max())
-        kernels = F.pad(kernels, (0, longest - kernels.shape[1]))
-        backwards = [kernel[:n].flip(0).roll(1) for kernel, n in zip(kernels, self.windows.tolist(), strict=True)]
-        return torch.cat([part.repeat(2) for part in backwards])
+
+def twice_backwards(kernels: Tensor, windows: list[int]) -> Tensor:
+    """The kernels (C, W) of a layer as `kernels.convolve` takes them, (2 S,)."""
+    backwards = [kernel[:n].flip(0).roll(1) for kernel, n in zip(kernels, windows, strict=True)]
+    return torch.cat([part.repeat(2) for part in backwards])
 
 
 def _how(mixers: list[CausalFilter]) -> int:
-    """Which of the kernels' ways of filtering a model's layers need."""
+    """Which of the kernels' ways of filtering a model's layers need; they are all of one kind."""
     kinds = {mixer.kind if isinstance(mixer, CausalWavelet) else "filter" for mixer in mixers}
     if kinds <= {"none"}:
         return NONE
-    alike = all(mixer.lengths == mixers[0].lengths for mixer in mixers)
-    return HAAR if kinds == {"haar"} and alike else FILTER
+    return HAAR if kinds == {"haar"} else FILTER

@@ -1,12 +1,12 @@
 """The loops of `models.fused`, compiled by numba.
 
 Shapes: R rows (positions of one or more streams), E embedding, H heads, D = E / H, L blocks, T context,
-V vocabulary, C coordinates with a window, S the sum of the windows' lengths.
+V vocabulary, C filtered coordinates, S the sum of their windows' lengths.
 """
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -17,13 +17,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 f32 = np.float32
 
 NONE, HAAR, FILTER = 0, 1, 2
-"""What sits between the blocks."""
+"""Kinds of layers between the blocks."""
 
 
 def _compiled(**options: Any) -> Callable[[F], F]:
-    """Compile a function of arrays, and keep the result on disk where there is a place for it.
+    """Compile a function of arrays, and cache the result on disk where a folder can be written to.
 
-    Sums may be reordered, so that vectors can take them; infinities and NaN keep their meaning.
+    Sums may be reordered, so that they are vectorised; infinities and NaN keep their meaning.
     """
     allowed = {"contract", "reassoc", "nsz", "arcp"}
     options |= {"nogil": True, "error_model": "numpy", "fastmath": allowed}
@@ -31,7 +31,7 @@ def _compiled(**options: Any) -> Callable[[F], F]:
     def compiled(function: F) -> F:
         try:
             kept: F = numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # neither this folder nor the user's can be written to
+        except RuntimeError:  # no folder for the cache can be written to
             kept = numba.njit(**options)(function)
         return kept
 
@@ -40,7 +40,7 @@ def _compiled(**options: Any) -> Callable[[F], F]:
 
 @_compiled(inline="always")
 def exp(x: Any) -> Any:
-    """e**x for x in -80 .. 80 to float32 rounding (the polynomial of Cephes' expf), in vectors unlike math.exp."""
+    """e**x for x in -80 .. 80 to float32 rounding (Cephes' polynomial). Unlike math.exp it vectorises."""
     n = np.floor(x * f32(1.44269504) + f32(0.5))
     r = x - n * f32(0.693359375) + n * f32(2.12194440e-4)
     p = f32(1.9875691500e-4)
@@ -142,7 +142,7 @@ def rotate(qkv: Array, cos: Array, sin: Array, heads: int, t: int) -> None:
 def attend(qkv: Array, keys: Array, values: Array, t: int, scores: Array, y: Array) -> None:  # noqa: PLR0917
     """y (E,) = attention of position t, qkv (3 E,), to itself and all before it.
 
-    Keys and values are (H, D, T), time last, so that the loops over it are vectors; t is put into them.
+    Keys and values are (H, D, T), time last, so that loops over time are vectorised. Those of position t are added.
     """
     H, D = keys.shape[:2]
     E, n = H * D, t + 1
@@ -177,10 +177,10 @@ def attend(qkv: Array, keys: Array, values: Array, t: int, scores: Array, y: Arr
 
 @_compiled()
 def haar(x: Array, ring: Array, total: NDArray[np.float64], windows: NDArray[np.int64], t: int) -> None:
-    """The windows' means of input x (C,) at time t, in place.
+    """Replace input x (C,) of time t by the means of the windows, in place.
 
-    `ring` (S,) holds for one coordinate after another as many inputs as its window is long, that of time t at
-    t % window; `total` (C,) their sums.
+    `ring` (S,) holds the last inputs of one coordinate after another, as many as its window is long; the input of
+    time t is at t % window. `total` (C,) holds their sums.
     """
     start = 0
     for c in range(len(x)):
@@ -193,10 +193,10 @@ def haar(x: Array, ring: Array, total: NDArray[np.float64], windows: NDArray[np.
 
 @_compiled()
 def convolve(x: Array, ring: Array, kernels: Array, windows: NDArray[np.int64], t: int) -> None:
-    """The weighted windows of input x (C,) at time t, in place; `ring` as for `haar`.
+    """Replace input x (C,) of time t by the weighted sums of the windows, in place; `ring` as for `haar`.
 
-    `kernels` (2 S,) holds every coordinate's twice and backwards, so that wherever t is, a part of it lies as the
-    inputs do: element i weighs the input of -i steps ago, modulo the window.
+    `kernels` (2 S,) holds each coordinate's kernel backwards and twice. So for every t a part of it is in the order of
+    the ring: element i weighs the input of -i steps ago, modulo the window.
     """
     start = 0
     for c in range(len(x)):
@@ -212,53 +212,101 @@ def convolve(x: Array, ring: Array, kernels: Array, windows: NDArray[np.int64], 
         start += window
 
 
+class Weights(NamedTuple):
+    """The weights of a model, matrices as (inputs, outputs). Those of the blocks are stacked: (L, ...)."""
+
+    embedding: Array
+    positions: Array
+    """Learned position embeddings (T, E); empty (0, E) if rotary."""
+    cos: Array
+    sin: Array
+    """Rotary tables (T, D / 2); empty (0, E) if learned."""
+    norm1: Array
+    bias1: Array
+    qkv: Array
+    out: Array
+    norm2: Array
+    bias2: Array
+    hidden_in: Array
+    hidden_out: Array
+    norm: Array
+    bias: Array
+    head: Array
+    windows: NDArray[np.int64]
+    """Window length of each filtered coordinate, (C,)."""
+    kernels: Array
+    """Kernels (L - 1, 2 S) as `convolve` takes them; empty unless the filter is FILTER."""
+
+
+class Memory(NamedTuple):
+    """What a model remembers of B streams."""
+
+    keys: Array
+    """(L, B, H, D, T)"""
+    values: Array
+    """(L, B, H, D, T)"""
+    rings: Array
+    """Last inputs of the filters, (L - 1, B, S)."""
+    totals: NDArray[np.float64]
+    """Running sums of `haar`, (L - 1, B, C)."""
+
+
+class Scratch(NamedTuple):
+    """Buffers for what lies between the layers, (R, width) each but `scores` (T,)."""
+
+    x: Array
+    y: Array
+    branch: Array
+    qkv: Array
+    hidden: Array
+    scores: Array
+
+
 @_compiled()
-def read(  # noqa: PLR0917, numba is quickest with plain arrays
-    # The model
-    embedding: Array, positions: Array, cos: Array, sin: Array,
-    norm1: Array, bias1: Array, qkv_weight: Array, out_weight: Array,
-    norm2: Array, bias2: Array, in_weight: Array, hidden_weight: Array,
-    norm: Array, bias: Array, head: Array,
-    windows: NDArray[np.int64], kernels: Array,
-    # What it remembers
-    keys: Array, values: Array, rings: Array, totals: NDArray[np.float64],
-    # What it is asked
-    mixer: int, first: int, t: int, tokens: NDArray[np.int64], logits: Array,
-    # Room for what lies between the layers
-    x: Array, y: Array, branch: Array, qkv: Array, hidden: Array, scores: Array,
-) -> None:  # fmt: skip
+def read(  # noqa: PLR0917
+    w: Weights,
+    memory: Memory,
+    scratch: Scratch,
+    mixer: int,
+    first: int,
+    t: int,
+    tokens: NDArray[np.int64],
+    logits: Array,
+) -> None:
     """Read tokens (B, P) at times t to t + P - 1 of the streams from `first` on; logits (B, V) after the last."""
+    x, y, branch, qkv, hidden, scores = scratch
+    keys, values, rings, totals = memory
     B, P = tokens.shape
     L, _, H = keys.shape[:3]
-    E = embedding.shape[1]
-    C = len(windows)
+    E = w.embedding.shape[1]
+    C = len(w.windows)
     for r in range(B * P):
-        x[r] = embedding[tokens[r // P, r % P]]
-        if len(positions):
-            x[r] += positions[t + r % P]
+        x[r] = w.embedding[tokens[r // P, r % P]]
+        if len(w.positions):
+            x[r] += w.positions[t + r % P]
     for block in range(L):
-        layer_norm(x, norm1[block], bias1[block], y)
-        linear(y, qkv_weight[block], qkv)
+        layer_norm(x, w.norm1[block], w.bias1[block], y)
+        linear(y, w.qkv[block], qkv)
         for r in range(B * P):
             stream, now = first + r // P, t + r % P
-            if len(cos):
-                rotate(qkv[r], cos, sin, H, now)
+            if len(w.cos):
+                rotate(qkv[r], w.cos, w.sin, H, now)
             attend(qkv[r], keys[block, stream], values[block, stream], now, scores, y[r])
-        linear(y, out_weight[block], branch)
+        linear(y, w.out[block], branch)
         add(branch, x)
-        layer_norm(x, norm2[block], bias2[block], y)
-        linear(y, in_weight[block], hidden)
+        layer_norm(x, w.norm2[block], w.bias2[block], y)
+        linear(y, w.hidden_in[block], hidden)
         gelu(hidden)
-        linear(hidden, hidden_weight[block], branch)
+        linear(hidden, w.hidden_out[block], branch)
         add(branch, x)
         if block < L - 1:
             for r in range(B * P):
                 stream, now = first + r // P, t + r % P
                 if mixer == HAAR:
-                    haar(x[r, E - C :], rings[block, stream], totals[block, stream], windows, now)
+                    haar(x[r, E - C :], rings[block, stream], totals[block, stream], w.windows, now)
                 elif mixer == FILTER:
-                    convolve(x[r, E - C :], rings[block, stream], kernels[block], windows, now)
-    layer_norm(x, norm, bias, y)
+                    convolve(x[r, E - C :], rings[block, stream], w.kernels[block], w.windows, now)
+    layer_norm(x, w.norm, w.bias, y)
     for b in range(B):
         x[b] = y[b * P + P - 1]
-    linear(x[:B], head, logits)
+    linear(x[:B], w.head, logits)
