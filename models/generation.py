@@ -1,4 +1,4 @@
-"""Generation, one token at a time, from ids to ids, to any length; and how probable a model finds given ids.
+"""Generation from ids to ids, one token at a time, to any length; and the probability of given ids under a model.
 
 Shapes: B samples, P prompt positions, T tokens, V vocabulary.
 """
@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.ahead import decode_ahead
-from waveletgpt.models.context import context_start
-from waveletgpt.models.decoding import Decoder, Engine, make_decoder, warm_up
+from waveletgpt.models.decoding import Decoder, Engine, context_start, decode_ahead, make_decoder, warm_up
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.noise import gumbel_noise
 from waveletgpt.models.sampling import Sampling, seen_tokens
@@ -23,9 +21,9 @@ from waveletgpt.models.sampling import Sampling, seen_tokens
 __all__ = ["Step", "context_start", "first_divergence", "generate", "score", "warm_up"]
 
 NOISE_AT_ONCE = 1 << 16
-"""Elements of noise made ahead in one go, which costs less than making them step by step."""
+"""Elements of noise made at once, which is cheaper than step by step."""
 WINDOWS_AT_ONCE = 8
-"""Contexts that `score` reads side by side."""
+"""Batch size of `score`."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Step:
     ids: Tensor
     """(B,) int64, on the CPU."""
     log_probs: Tensor
-    """(B,) natural logarithm of the probability that the model gave each id, before temperature and filters."""
+    """(B,) natural logarithm of the probability of each id under the model, before temperature and filters."""
 
 
 def generate(
@@ -52,17 +50,29 @@ def generate(
     samples: int = 1,
     engine: Engine = "auto",
 ) -> Iterator[Step]:
-    """Continue `prompt` (P0, P) of ids, a `Step` at a time, endlessly if `max_new_tokens` is None.
+    """Continue `prompt` (P0, P) of ids, one `Step` at a time.
 
-    Each prompt is read once and continued `samples` times, as if it were `prompt.repeat(samples, 1)`: B is
-    P0 `samples`. Without a prompt (P = 0) the first token is drawn as if all were equally probable. The context is
-    that of `context_start`, and decoding equals a full pass over it.
+    Each prompt is read once and continued `samples` times: B = P0 * samples streams, in the order of
+    `prompt.repeat(samples, 1)`. Without a prompt (P = 0) the first token is drawn from a uniform distribution. The
+    context begins at `context_start`; decoding equals a full pass over it.
 
-    Tokens are drawn by the Gumbel-max trick with noise that depends on (seed, sample, step, token id) alone
-    (`gumbel_noise`): the same seed gives the same ids, a sample does not depend on how many are made beside it, and
-    two models of one vocabulary given one prompt and seed differ only where they disagree (`first_divergence`).
+    Tokens are drawn by the Gumbel-max trick. Its noise depends on (seed, sample, step, token id) alone
+    (`gumbel_noise`). So the same seed gives the same ids, a sample does not depend on the number of samples, and two
+    models with the same vocabulary, prompt and seed differ only where they disagree (`first_divergence`).
 
-    Raises InputError, before the first step, for ids outside the vocabulary or settings out of range.
+    Args:
+        model: The model, on any device.
+        prompt: Ids (P0, P).
+        max_new_tokens: Number of tokens; None for no end.
+        temperature, top_k, top_p, min_p, repetition_penalty, seed: See `Sampling`.
+        samples: Number of continuations of each prompt.
+        engine: How to decode, see `models.decoding`. All engines give the same ids.
+
+    Returns:
+        An iterator. Closing it stops the work and frees the memory.
+
+    Raises:
+        InputError: Ids are outside the vocabulary or a setting is out of range. It is raised before the first step.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     if max_new_tokens is not None and max_new_tokens < 0:
@@ -87,7 +97,7 @@ def _as_steps(drawn: Generator[tuple[Tensor, Tensor], None, None]) -> Iterator[S
 def _decode(  # noqa: PLR0917
     model: GPT, decoder: Decoder, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, samples: int
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """Ids and log-probabilities, token by token."""
+    """Yields ids and log-probabilities (B,), one token after another."""
     B, V, device = len(prompt) * samples, model.config.vocab_size, model.embedding.weight.device
     block_size, length = model.config.block_size, prompt.shape[1]
     start = context_start(length, block_size)
@@ -115,10 +125,13 @@ def _decode(  # noqa: PLR0917
 
 @torch.inference_mode()
 def score(model: GPT, ids: Tensor) -> Tensor:
-    """Log-probabilities (B, T) float32, on the CPU, that a model gives each of `ids` (B, T), from `context_start` on.
+    """Log-probabilities (B, T) float32, on the CPU, of each of `ids` (B, T) under a model.
 
-    They equal the `log_probs` that `generate` yields for the same tokens, whichever model drew them. The first
-    token counts as one of V equally probable ones. Raises InputError for ids outside the vocabulary.
+    Each is predicted from its context (`context_start`), so they equal the `log_probs` that `generate` yields for the
+    same tokens. The first token has probability 1 / V.
+
+    Raises:
+        InputError: Ids are outside the vocabulary.
     """
     ids = _checked(ids, model)
     T, block_size, device = ids.shape[1], model.config.block_size, model.embedding.weight.device
@@ -127,7 +140,7 @@ def score(model: GPT, ids: Tensor) -> Tensor:
     starts = range(0, context_start(T - 1, block_size) + 1, half) if T > 1 else range(0)
     for start in starts:
         end = min(start + block_size, T - 1)  # the context is ids start .. end - 1
-        first = start + block_size - half if start else 0  # what comes before has been predicted by more
+        first = start + block_size - half if start else 0  # earlier tokens were predicted from longer contexts
         for rows in range(0, len(ids), WINDOWS_AT_ONCE):
             some = ids[rows : rows + WINDOWS_AT_ONCE].to(device)
             logits = model(some[:, start:end])[:, first - start :].float()
@@ -139,7 +152,7 @@ def score(model: GPT, ids: Tensor) -> Tensor:
 
 
 def first_divergence(a: Tensor, b: Tensor) -> int | None:
-    """Index of the first of ids (N,) and (M,) that differ; None if none does as far as both go."""
+    """Index of the first position where ids (N,) and (M,) differ; None if they agree as far as both go."""
     both = min(len(a), len(b))
     differ = (a[:both] != b[:both]).nonzero()
     return int(differ[0]) if len(differ) else None
