@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import MIXERS
+from waveletgpt.models.mixers import ALL_MIXERS
 from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import Optimizers, make_optimizer
@@ -65,9 +65,9 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.contenders if name not in {*MIXERS, *OTHERS}]
+        unknown = [name for name in self.contenders if name not in {*ALL_MIXERS, *OTHERS}]
         if unknown:
-            raise InputError(f"--contenders holds {', '.join(unknown)}; known are {', '.join([*MIXERS, *OTHERS])}")
+            raise InputError(f"--contenders holds {', '.join(unknown)}; known are {', '.join([*ALL_MIXERS, *OTHERS])}")
         if BASELINE not in self.contenders:
             raise InputError(f"--contenders must hold {BASELINE}, which the others are compared with")
         if len(set(self.contenders)) < len(self.contenders):
@@ -140,7 +140,7 @@ class Contender:
 
     def __init__(self, name: str, config: Config, device: torch.device) -> None:
         torch.manual_seed(config.seed)
-        ours = name in MIXERS
+        ours = name in ALL_MIXERS
         self.settings = OptimizerConfig()
         self.autocast, self.device = pick_autocast(config.precision, device), device
         self.model = (GPT(replace(config.model, mixer=name)) if ours else OTHERS[name](config.model)).to(device)

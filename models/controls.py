@@ -1,29 +1,24 @@
-"""Layers to compare the wavelet with, one for each explanation of what it gains.
+"""Controls: layers that test one explanation each of what the wavelet gains.
 
-Each is a choice of kernels over the last C of the E coordinates; C is half of E where nothing else is said.
+Shapes: B batch, T time, E embedding, C filtered coordinates (the last of the E), W the longest filter.
 """
 
+from collections.abc import Sequence
 from math import sqrt
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from waveletgpt.common.errors import InputError
-from waveletgpt.models.filters import FixedFilter
-
-
-def delays(lags: list[int]) -> FixedFilter:
-    """Each coordinate from so many tokens ago. With lags of 1 this is token shift, as in RWKV (arXiv 2305.13048)."""
-    kernels = torch.zeros(len(lags), max(lags) + 1)
-    kernels[torch.arange(len(lags)), torch.tensor(lags)] = 1
-    return FixedFilter(kernels)
+from waveletgpt.models.filters import Builder, CausalFilter, FixedFilter, TokenShift, quarter
+from waveletgpt.models.wavelet import CausalWavelet, haar_averages, linear_levels
 
 
 def moving_averages(width: int, n_levels: int) -> FixedFilter:
-    """Exponential moving averages with half-lives from 1 token to an eighth of the longest window, log-spaced.
+    """Exponential moving averages with log-spaced half-lives, from 1 token to an eighth of the longest window.
 
-    Kernels are cut where the wavelet's longest window ends, at 2**n_levels, and where weights fall below a billionth;
-    what is left out weighs 1/256 at most.
+    Kernels end at 2**n_levels tokens, and where their weights fall below 1e-9. The weights left out sum to 1/256 at
+    most.
     """
     window = 2**n_levels
     half_lives = torch.logspace(0, max(n_levels - 3, 0), width, base=2.0, dtype=torch.float64)
@@ -33,18 +28,19 @@ def moving_averages(width: int, n_levels: int) -> FixedFilter:
 
 
 def family(name: str, levels: list[int], n_levels: int) -> FixedFilter:
-    """Low-pass filters of another wavelet family by PyWavelets' name ("db2", "sym4"), made causal.
+    """Causal low-pass filters of another wavelet family.
 
-    Level l is the a trous cascade: that of level l-1 convolved with the filter at every 2^(l-1)th step. Of the filter
-    and its mirror image, which is as good a wavelet, the one that weighs the latest tokens most is taken. Levels whose
-    kernel is longer than 2**n_levels are the highest that is not.
+    The kernel of level l is that of level l-1 convolved with the low-pass filter at every 2^(l-1)th step (a trous
+    cascade). The mirror image of a filter is as good a wavelet; the one with more weight on the latest tokens is used.
 
-    Raises InputError if PyWavelets is not installed.
+    Args:
+        name: The family's name in PyWavelets, "db2" or "sym4".
+        levels: Level of each coordinate. A level whose kernel would be longer than 2**n_levels becomes the highest
+            level that fits.
+        n_levels: Limits the kernels to 2**n_levels tokens.
     """
-    try:
-        import pywt  # noqa: PLC0415, only these need it
-    except ImportError:
-        raise InputError(f"the mixer {name} needs the package PyWavelets; pip install PyWavelets") from None
+    import pywt  # noqa: PLC0415, only two controls need it
+
     low_pass = torch.tensor(pywt.Wavelet(name).rec_lo, dtype=torch.float64) / sqrt(2)
     mean_age = (low_pass**2 * torch.arange(len(low_pass))).sum() / (low_pass**2).sum()
     if mean_age > (len(low_pass) - 1) / 2:
@@ -61,8 +57,62 @@ def family(name: str, levels: list[int], n_levels: int) -> FixedFilter:
 
 
 def _convolved(kernel: Tensor, low_pass: Tensor, step: int) -> Tensor:
-    """`kernel` convolved with `low_pass` at every `step`th place."""
+    """`kernel` convolved with `low_pass` at every `step`th position."""
     longer = torch.zeros(len(kernel) + (len(low_pass) - 1) * step, dtype=torch.float64)
     for i, weight in enumerate(low_pass):
         longer[i * step : i * step + len(kernel)] += weight * kernel
     return longer
+
+
+class HaarDetail(CausalFilter):
+    """Alternate Haar averages and Haar details: average, detail, average, detail.
+
+    The detail of level l is the average of level l-1 minus that of level l.
+
+    Args:
+        levels: Level of each pair of an average and a detail, 1 or more, in rising order.
+    """
+
+    is_detail: Tensor
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        super().__init__([2**level for level in levels for _ in range(2)])
+        self.register_buffer("is_detail", torch.arange(self.width) % 2 == 1, persistent=False)  # (C,)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """See `CausalFilter`."""
+        averages, finer = haar_averages(x, self.lengths), haar_averages(x, [n // 2 for n in self.lengths])
+        first = x.shape[2] - self.width
+        return torch.where(F.pad(self.is_detail, (first, 0)), finer - averages, averages)
+
+    def kernel_matrix(self) -> Tensor:
+        """See `CausalFilter`."""
+        windows = torch.tensor([self.lengths], device=self.is_detail.device).mT  # (C, 1)
+        lags = torch.arange(self.window, device=windows.device)
+        averages, finer = (lags < windows) / windows, (2 * lags < windows) / (windows / 2)
+        return torch.where(self.is_detail[:, None], finer - averages, averages)
+
+
+CONTROLS: dict[str, Builder] = {
+    # One window for all coordinates: do the many scales help?
+    "window4": lambda n_embd, n_levels: CausalWavelet(n_embd, "haar", n_levels, [min(4, n_levels)] * (n_embd // 2)),
+    "window9": lambda n_embd, n_levels: CausalWavelet(n_embd, "haar", n_levels, [min(9, n_levels)] * (n_embd // 2)),
+    # Another shape of window
+    "ema": lambda n_embd, n_levels: moving_averages(n_embd // 2, n_levels),
+    # Short learned kernels: does it help that kernels are learned?
+    "conv4": lambda n_embd, n_levels: CausalWavelet(n_embd, "learnable", n_levels, [min(2, n_levels)] * (n_embd // 2)),
+    # Other fractions of the coordinates
+    "shift-quarter": lambda n_embd, _: TokenShift(quarter(n_embd)),
+    "haar-quarter": lambda n_embd, n_levels: CausalWavelet(
+        n_embd, "haar", n_levels, linear_levels(quarter(n_embd), n_levels)
+    ),
+    "haar-three-quarters": lambda n_embd, n_levels: CausalWavelet(
+        n_embd, "haar", n_levels, linear_levels(n_embd // 2 + n_embd // 4, n_levels)
+    ),
+    # Other wavelets
+    "db2": lambda n_embd, n_levels: family("db2", linear_levels(n_embd // 2, n_levels), n_levels),
+    "sym4": lambda n_embd, n_levels: family("sym4", linear_levels(n_embd // 2, n_levels), n_levels),
+    # What averages lose
+    "haar-detail": lambda n_embd, n_levels: HaarDetail(linear_levels(quarter(n_embd), n_levels)),
+}
+"""Builders of the controls, by the name that `GPTConfig.mixer` gives them."""

@@ -1,6 +1,6 @@
-"""A layer that learns which scales each coordinate hears.
+"""A layer that learns how much each coordinate takes of each time scale.
 
-Shapes: B batch, T time, E embedding, C coordinates with a filter (the last of the E), W the longest filter, S scales.
+Shapes: B batch, T time, E embedding, C filtered coordinates (the last of the E), W the longest filter, S scales.
 """
 
 from typing import Any
@@ -9,16 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.filters import CausalFilter, delayed
 
 
 class DyadicFilter(CausalFilter):
-    """Kernels that are constant on dyadic intervals of the past, with a learned weight for each of them.
+    """Learned sums of the means over dyadic intervals of the past.
 
     The intervals hold 1, 1, 2, 4, ... 2**(n_levels - 1) inputs: the current one, the one before, the two before
-    that, and so on; an interval's mean is what its weight multiplies, S = n_levels + 1 of them for each of `width`
-    coordinates. These are all combinations of Haar approximations: the kernel of every level of the paper's layer is
-    one, and so are the identity and token shift, which it starts as.
+    that, and so on. Each of the last `width` coordinates has a weight for each of the S = n_levels + 1 means. So it
+    can take any combination of Haar averages, the kernels of the paper's layer among them. It starts as token shift.
     """
 
     intervals: Tensor
@@ -46,50 +45,44 @@ class DyadicFilter(CausalFilter):
 
 
 class _DyadicSums(torch.autograd.Function):
-    """The last C coordinates of x (B, T, E) become sums over dyadic intervals of the past, times weights (S, C).
+    """Replace the last C coordinates of x (B, T, E) by sums over dyadic intervals of the past times weights (S, C).
 
-    The sum over the interval that begins 2^s steps ago is that of the 2^s latest inputs, 2^s steps ago, and those sums
-    double in length by the a trous cascade. Backward the same cascade looks ahead, at the gradient; its sums times x
-    are the weights' gradient as well. All is computed in float32 or better; the result has x's dtype.
+    The interval that begins 2^s steps ago holds 2^s inputs. Its sum is the sum of the 2^s latest inputs, 2^s steps
+    ago. Those sums double in length by the a trous cascade. The backward pass is the same cascade on the gradient,
+    looking ahead; its sums times x give the weights' gradient too. Everything is computed in float32 or better; the
+    result has x's dtype.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(x, weights)
         C, T = weights.shape[1], x.shape[1]
-        latest = x[..., -C:].to(torch.promote_types(x.dtype, torch.float32), copy=True)
-        mixed, doubled = latest * weights[0], torch.empty_like(latest)
-        for delay, weight in _delays(weights, T):
-            past = latest[:, : T - delay]
-            mixed[:, delay:].addcmul_(past, weight)
-            doubled[:, :delay] = latest[:, :delay]
-            torch.add(latest[:, delay:], past, out=doubled[:, delay:])
-            latest, doubled = doubled, latest
-        y = x.clone()
-        y[..., -C:] = mixed
-        return y
+        latest = x[..., -C:].to(torch.promote_types(x.dtype, torch.float32))
+        mixed = latest * weights[0]
+        for steps, weight in _intervals(weights, T):
+            past = delayed(latest, steps)
+            mixed = torch.addcmul(mixed, past, weight)
+            latest = latest + past
+        return torch.cat([x[..., :-C], mixed.to(x.dtype)], dim=-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weights = ctx.saved_tensors
         C, T, wide = weights.shape[1], x.shape[1], torch.promote_types(x.dtype, torch.float32)
-        inputs, latest = x[..., -C:].to(wide), grad[..., -C:].to(wide, copy=True)
-        mixed, doubled, grad_weights = latest * weights[0], torch.empty_like(latest), torch.zeros_like(weights)
-        grad_weights[0] = (inputs * latest).sum(1).sum(0)
-        for scale, (delay, weight) in enumerate(_delays(weights, T), 1):
-            ahead = latest[:, delay:]
-            mixed[:, : T - delay].addcmul_(ahead, weight)
-            products = torch.mul(inputs[:, : T - delay], ahead, out=doubled[:, : T - delay])
-            grad_weights[scale] = products.sum(1).sum(0)
-            torch.add(latest[:, : T - delay], ahead, out=doubled[:, : T - delay])
-            doubled[:, T - delay :] = latest[:, T - delay :]
-            latest, doubled = doubled, latest
-        grad_x = grad.clone()
-        grad_x[..., -C:] = mixed
-        return grad_x, grad_weights
+        inputs, latest = x[..., -C:].to(wide), grad[..., -C:].to(wide)
+        mixed = latest * weights[0]
+        grad_weights = [(inputs * latest).sum(1).sum(0)]
+        for steps, weight in _intervals(weights, T):
+            ahead = delayed(latest, -steps)
+            mixed = torch.addcmul(mixed, ahead, weight)
+            grad_weights.append((inputs[:, : T - steps] * latest[:, steps:]).sum(1).sum(0))
+            latest = latest + ahead
+        unused = [torch.zeros_like(weight) for weight in weights[len(grad_weights) :]]
+        grad_x = torch.cat([grad[..., :-C], mixed.to(grad.dtype)], dim=-1)
+        return grad_x, torch.stack(grad_weights + unused)
 
 
-def _delays(weights: Tensor, length: int) -> list[tuple[int, Tensor]]:
-    """How many steps ago each interval but the first begins, and its weights (C,); those before all inputs left out."""
+def _intervals(weights: Tensor, length: int) -> list[tuple[int, Tensor]]:
+    """How many steps ago each interval but the first begins, and its weights (C,); only those that hold inputs."""
     return [(2**s, weight) for s, weight in enumerate(weights[1:]) if 2**s < length]

@@ -5,7 +5,6 @@ Shapes: B batch, T time, E n_embd, H heads, D = E / H, V vocabulary, L blocks.
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal, cast
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.attention import causal_attention
-from waveletgpt.models.mixers import MIXERS, Mixer, Site
+from waveletgpt.models.mixers import ALL_MIXERS, Mixer
 
 
 @dataclass(frozen=True)
@@ -22,11 +21,11 @@ class GPTConfig:
     """The shape of a model; the defaults are the paper's. Baseline and wavelet model differ in `mixer` alone."""
 
     vocab_size: int = 256
-    """Number of token ids. When training, the prepared data decides it."""
+    """Number of token ids. In training, the prepared data sets it."""
     block_size: int = 512
-    """Context: the most positions that attention sees."""
+    """Context length: the number of positions that attention sees at most."""
     n_layer: int = 10
-    """Blocks; there are n_layer - 1 mixers between them."""
+    """Number of blocks. There is a mixer between every two of them: n_layer - 1 in all."""
     n_head: int = 8
     """Attention heads."""
     n_embd: int = 128
@@ -34,13 +33,13 @@ class GPTConfig:
     n_hidden: int = 512
     """Width of the hidden layer in a block's feed-forward network."""
     dropout: float = 0.0
-    """Probability to drop, on embeddings, attention weights and both branches of a block."""
+    """Dropout probability, for embeddings, attention weights and both branches of a block."""
     mixer: str = "none"
-    """Layer between the blocks: none (the baseline), haar, learnable, or a control (`models.mixers`)."""
+    """Layer between the blocks: none (the baseline), haar, learnable, dyadic, shift, or a control."""
     n_levels: int = 9
     """Wavelet levels: windows of 2 to 2**n_levels positions."""
     positions: Literal["rope", "learned"] = "rope"
-    """Positions: rotary, or a learned embedding for each (the paper's)."""
+    """Position encoding: rotary, or a learned embedding for each position as in the paper."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_hidden", "n_levels"):
@@ -54,8 +53,8 @@ class GPTConfig:
             )
         if not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
-        if self.mixer not in MIXERS:
-            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(MIXERS)}")
+        if self.mixer not in ALL_MIXERS:
+            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(ALL_MIXERS)}")
         most = self.block_size.bit_length() - 1
         if self.n_levels > most:
             raise InputError(
@@ -206,9 +205,8 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.mixers = nn.ModuleList(
-            MIXERS[config.mixer](Site(config.n_embd, config.n_levels, i)) for i in range(config.n_layer - 1)
+            ALL_MIXERS[config.mixer](config.n_embd, config.n_levels) for _ in range(config.n_layer - 1)
         )
-        self.place = cast("Mixer", self.mixers[0]).place if self.mixers else "stream"
         self.norm = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         init_weights(self)
@@ -237,10 +235,9 @@ class GPT(nn.Module):
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
             cache = state.caches[i] if state is not None else None
-            before, x = x, block(x, rotation, cache, positions)
+            x = block(x, rotation, cache, positions)
             if i < len(self.mixers):
-                mix = partial(self.mixers[i], state=state.mixers[i] if state is not None else None)
-                x = mix(x) if self.place == "stream" else before + mix(x - before)
+                x = self.mixers[i](x, state.mixers[i] if state is not None else None)
         if state is not None:
             state.time += T
             state.length += T

@@ -1,6 +1,6 @@
 """The causal wavelet layer between the blocks of a decoder (WaveletGPT, arXiv 2409.12924, section 3).
 
-Shapes: B batch, T time, E embedding, C coordinates with a window (E // 2 in the paper), W the longest window.
+Shapes: B batch, T time, E embedding, C filtered coordinates (E // 2 in the paper), W the longest window.
 """
 
 from collections.abc import Sequence
@@ -8,26 +8,33 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.filters import CausalFilter, WindowState
+from waveletgpt.models.filters import CausalFilter, WindowState, delayed
 
 WaveletKind = Literal["none", "haar", "learnable"]
 KINDS: tuple[str, ...] = get_args(WaveletKind)
 
 
 class CausalWavelet(CausalFilter):
-    """Replace the last coordinates, half of them, by causal averages over 2 to 2**n_levels past inputs.
+    """Replace the second half of the coordinates by causal averages over their last 2 to 2**n_levels inputs.
 
-    Coordinate j of that half has a level l(j), rising linearly from 1 for the first of them to `n_levels`
-    for the last; or else `levels` are the last coordinates' levels, in rising order. By `kind`:
+    Each of these coordinates has a level l. The averages are, by `kind`:
 
     * `"haar"`: y[t] = 2^-l * sum of x[t - m] for m = 0 .. 2^l - 1, with x = 0 before the start.
-    * `"learnable"`: the same with a free kernel of length 2^l a coordinate, initialised to 2^-l.
+    * `"learnable"`: the same sum with a free kernel of length 2^l for each coordinate, initialised to 2^-l.
     * `"none"`: the identity, for the baseline.
 
-    Raises InputError if `n_embd` is odd, `n_levels` is below 1 or `kind` is unknown.
+    Args:
+        n_embd: Number of coordinates E.
+        kind: "none", "haar" or "learnable".
+        n_levels: The highest level.
+        levels: Levels of the last len(levels) coordinates, in rising order. By default half of the coordinates
+            have levels that rise linearly from 1 to `n_levels`, as in the paper.
+
+    Raises:
+        InputError: `n_embd` is odd, `n_levels` is below 1 or `kind` is unknown.
+        ValueError: `levels` are below 1, not in rising order, or more than `n_embd`.
     """
 
     levels: Tensor
@@ -48,12 +55,10 @@ class CausalWavelet(CausalFilter):
         super().__init__((2**by_coordinate).tolist())
         self.kind = kind
         self.register_buffer("levels", by_coordinate, persistent=False)  # (C,)
-        # First coordinate of those with a window that has level l or above, for l = 1 and so on.
-        self.starts = [int((by_coordinate < level).sum()) for level in range(1, int(by_coordinate[-1]) + 1)]
         if kind == "learnable":
             lengths = 2**by_coordinate
             self.kernels = nn.Parameter((1 / lengths.float()).repeat_interleave(lengths))  # (sum of 2^l,)
-            # Where they are among the C * W places of `kernel_matrix`.
+            # Their indices in `kernel_matrix`, flattened to (C * W,).
             self.register_buffer("places", self._inside().flatten().nonzero()[:, 0], persistent=False)
 
     def forward(self, x: Tensor, state: Any = None) -> Tensor:
@@ -64,11 +69,7 @@ class CausalWavelet(CausalFilter):
         """See `CausalFilter`."""
         if self.kind == "learnable":
             return super().mix(x)
-        first = x.shape[2] - self.width
-        weights = F.pad(0.5**self.levels, (first, 0), value=1.0)  # (E,)
-        starts = [first + start for start in self.starts]
-        y: Tensor = _HaarCascade.apply(x, weights, starts, None)  # type: ignore[no-untyped-call]
-        return y
+        return haar_averages(x, self.lengths)
 
     def kernel_matrix(self) -> Tensor:
         """See `CausalFilter`."""
@@ -78,11 +79,11 @@ class CausalWavelet(CausalFilter):
         return self._inside() / 2.0 ** self.levels[:, None]
 
     def _inside(self) -> Tensor:
-        """Whether an input of so many steps ago is within a coordinate's window, (C, W)."""
+        """Whether each lag lies in each coordinate's window, (C, W)."""
         return torch.arange(self.window, device=self.levels.device) < 2 ** self.levels[:, None]
 
     def new_state(self, batch: int, device: torch.device | None = None) -> WindowState | None:
-        """See `CausalFilter`; None for kind `none`, which needs none."""
+        """See `CausalFilter`. None for kind `none`, which remembers nothing."""
         return None if self.kind == "none" else super().new_state(batch, device)
 
     def _remember(self, x: Tensor, state: WindowState) -> None:
@@ -93,7 +94,7 @@ class CausalWavelet(CausalFilter):
         super()._remember(x, state)
 
     def _next(self, new: Tensor, state: WindowState) -> Tensor:
-        """In O(1) for `haar`: what enters a window is added to its sum, and what leaves it is taken off."""
+        """See `CausalFilter`. O(1) for `haar`: add the input that enters a window, subtract the one that leaves it."""
         if self.kind != "haar":
             return super()._next(new, state)
         leaving = (state.time - 2**self.levels) % self.window  # (C,)
@@ -103,81 +104,53 @@ class CausalWavelet(CausalFilter):
         return state.total / 2**self.levels
 
 
-class HaarDetail(CausalFilter):
-    """Haar averages and, by turns with them, Haar details: what the average of level l takes away from that of level
-    l - 1. So no level's scale is lost to both.
-
-    `levels`, in rising order, are those of the averages, and of as many details.
-    """
-
-    levels: Tensor
-    signs: Tensor
-
-    def __init__(self, levels: Sequence[int]) -> None:
-        by_coordinate = torch.tensor(levels).repeat_interleave(2)
-        super().__init__((2**by_coordinate).tolist())
-        self.register_buffer("levels", by_coordinate, persistent=False)  # (C,)
-        # What each level of the cascade adds of its past, (L, C): details take it off in their last.
-        signs = torch.ones(int(by_coordinate[-1]), self.width)
-        signs[by_coordinate[1::2] - 1, torch.arange(1, self.width, 2)] = -1
-        self.register_buffer("signs", signs, persistent=False)
-        self.starts = [int((by_coordinate < level).sum()) for level in range(1, len(signs) + 1)]
-
-    def mix(self, x: Tensor) -> Tensor:
-        """See `CausalFilter`."""
-        first = x.shape[2] - self.width
-        weights = F.pad(0.5**self.levels, (first, 0), value=1.0)  # (E,)
-        starts = [first + start for start in self.starts]
-        signs = F.pad(self.signs, (first, 0))  # (L, E)
-        y: Tensor = _HaarCascade.apply(x, weights, starts, signs)  # type: ignore[no-untyped-call]
-        return y
-
-    def kernel_matrix(self) -> Tensor:
-        """See `CausalFilter`."""
-        ages, windows = torch.arange(self.window, device=self.levels.device), 2 ** self.levels[:, None]
-        averages = (ages < windows) / windows
-        late = (ages >= windows // 2) & (torch.arange(self.width, device=ages.device) % 2 == 1)[:, None]
-        return torch.where(late, -averages, averages)
-
-
 def linear_levels(width: int, n_levels: int) -> list[int]:
     """The paper's levels for `width` coordinates: from 1 to `n_levels`, rising linearly."""
     levels: list[int] = torch.linspace(1, n_levels, width).round().long().tolist()
     return levels
 
 
-class _HaarCascade(torch.autograd.Function):
-    """The undecimated Haar transform by its a trous cascade: the sum of level l is that of level l-1 now and 2^(l-1)
-    steps ago. Linear in x, so the backward pass is the same cascade looking ahead, and saves nothing of x.
+def haar_averages(x: Tensor, windows: list[int]) -> Tensor:
+    """Replace the last C coordinates of x (B, T, E) by averages of their last inputs.
+
+    Args:
+        x: Inputs (B, T, E), taken as 0 before the start.
+        windows: Number of inputs that each of the C coordinates averages: powers of two, in rising order.
+
+    Returns:
+        A tensor (B, T, E) of x's dtype. Sums are taken in float32 or better.
     """
+    y: Tensor = _HaarAverages.apply(x, windows)  # type: ignore[no-untyped-call]
+    return y
+
+
+class _HaarAverages(torch.autograd.Function):
+    """`haar_averages`. It is linear, so the backward pass is the same cascade looking ahead and saves nothing of x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weights: Tensor, starts: list[int], signs: Tensor | None) -> Tensor:
-        ctx.save_for_backward(weights, signs)
-        ctx.starts = starts
-        return _cascade(x, weights, starts, signs, ahead=False)
+    def forward(ctx: Any, x: Tensor, windows: list[int]) -> Tensor:
+        ctx.windows = windows
+        return _cascade(x, windows, ahead=False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        weights, signs = ctx.saved_tensors
-        return _cascade(grad, weights, ctx.starts, signs, ahead=True), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _cascade(grad, ctx.windows, ahead=True), None
 
 
-def _cascade(x: Tensor, weights: Tensor, starts: list[int], signs: Tensor | None, *, ahead: bool) -> Tensor:
-    """Sum the last coordinates of x (B, T, E), by `weights` (E,), over past inputs, or over future ones if `ahead`.
+def _cascade(x: Tensor, windows: list[int], *, ahead: bool) -> Tensor:
+    """Average past inputs, or future ones, by the undecimated (a trous) Haar transform.
 
-    `starts` are, for each level, the first of the E coordinates that has it or a higher one; `signs` (L, E), by which
-    each level takes what it adds, are 1 unless given.
-    The weights are powers of two, so that to weigh the inputs or the sums is the same. Sums are taken in float32 or
-    better; the result has x's dtype.
+    The sum over 2 w inputs is the sum over w inputs now plus the one w steps ago. Coordinates whose own window is
+    reached leave the cascade.
     """
-    T = x.shape[1]
-    y = x.to(torch.promote_types(x.dtype, torch.float32)) * weights
-    for level, start in enumerate(starts, 1):
-        part = y[:, :, start:]
-        delay = 2 ** (level - 1)
-        if delay < T:
-            here, there = part[:, delay:], part[:, :-delay]
-            to, of = (there, here) if ahead else (here, there)
-            to += of.clone() if signs is None else of * signs[level - 1, start:]
-    return y.to(x.dtype)
+    first, T = x.shape[2] - len(windows), x.shape[1]
+    sums = x[..., first:].to(torch.promote_types(x.dtype, torch.float32))
+    averages = [x[..., :first]]
+    for level in range(windows[-1].bit_length()):
+        window, steps = 2**level, 2**level // 2
+        if 0 < steps < T:
+            sums = sums + delayed(sums, -steps if ahead else steps)
+        done = windows.count(window)
+        averages.append((sums[..., :done] / window).to(x.dtype))
+        sums = sums[..., done:]
+    return torch.cat(averages, dim=-1)

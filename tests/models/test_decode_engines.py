@@ -1,20 +1,24 @@
-"""Whatever engine decodes, the logits are those of full passes, every token is read once, and closing ends it."""
+"""Every engine gives the logits of full passes, reads every token once, and stops when it is closed."""
 
 import copy
 import itertools
+import threading
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar
+from unittest import mock
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from waveletgpt.models import ahead, fused, kernels
+from waveletgpt.models import decoding, fused, kernels
 from waveletgpt.models.checkpoint import load_checkpoint
-from waveletgpt.models.decoding import Engine
+from waveletgpt.models.decoding import ENGINES, Engine, GraphState
 from waveletgpt.models.generation import context_start, generate
 from waveletgpt.models.gpt import GPT, DecodingState, GPTConfig
 from waveletgpt.models.noise import gumbel_noise
@@ -26,8 +30,7 @@ EVERY_ENGINE: tuple[Engine, ...] = ("eager", "fused", "graph")
 TINY = GPTConfig(vocab_size=11, block_size=12, n_layer=3, n_head=2, n_embd=12, n_hidden=10, n_levels=3)
 ODD = GPTConfig(vocab_size=11, block_size=9, n_layer=3, n_head=3, n_embd=18, n_hidden=13, n_levels=3)
 TOLERANCE = 1e-5
-SOME_MIXERS = (*KINDS, "dyadic", "haar-output")  # a filter of another kind, and a layer in another place
-SHIPPED = Path(__file__).parent.parent / "checkpoints"
+SHIPPED = Path(__file__).parents[2] / "checkpoints"
 
 
 def gpt(config: GPTConfig = TINY, std: float = 0.3, **changes: Any) -> GPT:
@@ -66,20 +69,20 @@ def full_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
     )
 
 
-@pytest.mark.parametrize(("batch", "temperature"), [(1, 1.0), (8, 0.0)])
-@pytest.mark.parametrize("prompt_length", [0, 1, 5, 11, 12, 13, 31])
-@pytest.mark.parametrize(("mixer", "positions"), list(itertools.product(SOME_MIXERS, ("rope", "learned"))))
+@pytest.mark.parametrize(("batch", "temperature"), [(1, 1.0), (4, 0.0)])
+@pytest.mark.parametrize("prompt_length", [0, 5, 12, 31])
+@pytest.mark.parametrize(
+    ("mixer", "positions"), [("none", "learned"), ("haar", "rope"), ("learnable", "rope"), ("dyadic", "learned")]
+)
 def test_decoding_equals_full_passes(
     mixer: str, positions: str, prompt_length: int, batch: int, temperature: float
 ) -> None:
-    """Over three contexts, for prompts shorter and longer than one."""
-    model, length = gpt(mixer=mixer, positions=positions), 3 * TINY.block_size + 1
+    """Past the ends of two contexts, for prompts shorter and longer than one."""
+    model, length = gpt(mixer=mixer, positions=positions), 2 * TINY.block_size
     prompt = torch.randint(11, (batch, prompt_length))
     noise = gumbel_noise(4, batch, range(length), 11).transpose(0, 1)
     expected = None
     for engine in EVERY_ENGINE:
-        if engine == "fused" and not fused.supports(model):
-            continue
         ids, logits = traced(model, prompt, length, engine, temperature=temperature, seed=4)
         if expected is None:
             expected = full_passes(model, torch.cat([prompt, ids], dim=1), prompt_length)
@@ -90,11 +93,10 @@ def test_decoding_equals_full_passes(
         torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("mixer", KINDS)
-@pytest.mark.parametrize("batch", range(1, 10))
-def test_the_fused_engine_takes_any_shape(mixer: str, batch: int) -> None:
+@pytest.mark.parametrize("batch", range(1, 6))
+def test_the_fused_engine_takes_any_shape(batch: int) -> None:
     """Heads, widths and rows that leave remainders of the four that its loops take at once."""
-    model, prompt = gpt(ODD, mixer=mixer), torch.randint(11, (batch, batch))
+    model, prompt = gpt(ODD, mixer="learnable"), torch.randint(11, (batch, batch))
     ids, logits = traced(model, prompt, 3 * 9, "fused", seed=batch)
     expected = full_passes(model, torch.cat([prompt, ids], dim=1), batch)
     torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
@@ -144,11 +146,11 @@ def window_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
-def test_the_paper_s_shape(engine: Engine) -> None:
+def test_the_paper_s_windows(engine: Engine) -> None:
     """Through the end of a context of 512, where the kernels of 512 positions are all in use."""
-    model, prompt = gpt(GPTConfig(vocab_size=88), std=0.06, mixer="learnable"), torch.randint(88, (2, 420))
-    ids, logits = traced(model, prompt, 110, engine)
-    expected = window_passes(model, torch.cat([prompt, ids], dim=1), 420)
+    model, prompt = gpt(GPTConfig(vocab_size=88, n_layer=4), std=0.06, mixer="learnable"), torch.randint(88, (1, 490))
+    ids, logits = traced(model, prompt, 40, engine)
+    expected = window_passes(model, torch.cat([prompt, ids], dim=1), 490)
     assert expected.std() > 0.3
     assert torch.equal(logits.argmax(-1), expected.argmax(-1))
     torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
@@ -160,16 +162,16 @@ def test_trained_models_lose_nothing(name: str) -> None:
     cached decoding is as exact as a full pass in float32, up to a small factor.
     """
     model = load_checkpoint(SHIPPED / name).model
-    length = 110
-    prompt, _ = traced(model, torch.zeros(1, 0, dtype=torch.long), 420, "fused")
+    length = 40
+    prompt, _ = traced(model, torch.zeros(1, 0, dtype=torch.long), 490, "fused")
     for engine in EVERY_ENGINE:
         ids, logits = traced(model, prompt, length, engine, seed=1)
         if engine == EVERY_ENGINE[0]:
             tokens = torch.cat([prompt, ids], dim=1)
-            exact = window_passes(copy.deepcopy(model).double(), tokens, 420)
-            rounding = (window_passes(model, tokens, 420) - exact).abs().max()
+            exact = window_passes(copy.deepcopy(model).double(), tokens, 490)
+            rounding = (window_passes(model, tokens, 490) - exact).abs().max()
             assert rounding < 2e-4
-        assert torch.equal(ids, tokens[:, 420:])
+        assert torch.equal(ids, tokens[:, 490:])
         assert (logits - exact).abs().max() < 4 * rounding
 
 
@@ -190,8 +192,7 @@ class Readings:
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
-@pytest.mark.parametrize("prompts", [1, 2])
-@pytest.mark.parametrize("prompt_length", [0, 1, 7, 12, 30])
+@pytest.mark.parametrize(("prompts", "prompt_length"), [(1, 0), (2, 1), (2, 7), (1, 12), (2, 30)])
 def test_samples_share_the_reading_of_their_prompt(
     engine: Engine, prompts: int, prompt_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,7 +221,7 @@ def test_closing_stops_the_work_at_once(engine: Engine, monkeypatch: pytest.Monk
     for _ in itertools.islice(steps, 5):
         pass
     done = len(readings.shapes)
-    assert done == 5 or (engine == "graph" and 5 < done <= 5 + 2 * ahead.STEPS_AHEAD)
+    assert done == 5 or (engine == "graph" and 5 < done <= 5 + 2 * decoding.STEPS_AHEAD)
     steps.close()  # type: ignore[attr-defined]
     assert next(steps, None) is None
     assert len(readings.shapes) == done
@@ -311,13 +312,13 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("mixer", KINDS)
 def test_a_step_never_waits_for_the_host(mixer: str, positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What CUDA is to capture has no operation whose result the host must know before it can go on."""
-    operations, step = Operations(), ahead._Desk._step
+    operations, step = Operations(), GraphState._step
 
-    def watched(self: ahead._Desk) -> None:
+    def watched(self: GraphState) -> None:
         with operations:
             step(self)
 
-    monkeypatch.setattr(ahead._Desk, "_step", watched)
+    monkeypatch.setattr(GraphState, "_step", watched)
     everything: dict[str, Any] = {"temperature": 0.9, "top_k": 8, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1}
     for settings in (everything, {"temperature": 0.0}):
         list(generate(gpt(mixer=mixer, positions=positions), torch.tensor([[1, 2, 3]]), 5, engine="graph", **settings))
@@ -331,27 +332,73 @@ def test_what_capturing_tries_out_is_forgotten(mixer: str, prompt_length: int, m
     """CUDA takes some steps before it captures one; nothing of them may show later."""
     model, prompt = gpt(mixer=mixer), torch.randint(11, (1, prompt_length))
     expected = traced(model, prompt, 30, "graph")
-    begin = ahead._Desk.__init__
+    begin = GraphState.__init__
 
-    def tried_out(self: ahead._Desk, *arguments: Any) -> None:
+    def tried_out(self: GraphState, *arguments: Any) -> None:
         begin(self, *arguments)
         self._read(torch.ones(1, 1, dtype=torch.long), 1)
         self._step()
         self._step()
 
-    monkeypatch.setattr(ahead._Desk, "__init__", tried_out)
+    monkeypatch.setattr(GraphState, "__init__", tried_out)
     found = [part[:, -30:] for part in traced(model, prompt, 30, "graph")]
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])
 
 
+class FakeGraph:
+    """In place of CUDA's: notes how a graph is captured, and whether two threads capture at once."""
+
+    captures: ClassVar[list[str]] = []
+    capturing = threading.Lock()
+
+    def __init__(self, graph: Any, capture_error_mode: str = "global") -> None:
+        self.captures.append(capture_error_mode)
+
+    def __enter__(self) -> None:
+        assert self.capturing.acquire(blocking=False), "two captures at once"
+        time.sleep(0.05)
+
+    def __exit__(self, *_: object) -> None:
+        self.capturing.release()
+
+
+def test_graphs_are_captured_one_at_a_time_and_let_other_threads_use_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gpt(mixer="haar")
+    monkeypatch.setattr(FakeGraph, "captures", [])
+    for name in ("Stream", "current_stream", "stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, mock.MagicMock())
+    monkeypatch.setattr(torch.cuda, "graph", FakeGraph)
+
+    @torch.inference_mode()
+    def capture() -> None:
+        GraphState(model, torch.tensor([[1, 2, 3]]), Sampling(), 1)._captured()
+
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(capture) for _ in range(3)]:
+            done.result()
+    assert FakeGraph.captures == 3 * ["thread_local"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to capture a graph on")
+def test_threads_generate_side_by_side_on_cuda() -> None:
+    model, prompt = gpt(mixer="haar").cuda(), torch.tensor([[1, 2, 3]])
+
+    def ids(seed: int) -> list[int]:
+        return [int(step.ids) for step in generate(model, prompt, 100, engine="graph", seed=seed)]
+
+    alone = [ids(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ids, range(4))) == alone
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device to capture a graph on")
 @pytest.mark.parametrize("mixer", KINDS)
 def test_cuda_equals_the_cpu(mixer: str) -> None:
-    model, engines = gpt(mixer=mixer), get_args(Engine)
+    model = gpt(mixer=mixer)
     settings: dict[str, Any] = {"samples": 3, "seed": 4, "repetition_penalty": 1.1}
     on_cuda = copy.deepcopy(model).cuda()
-    for prompt_length, engine in itertools.product((0, 1, 5, 30), set(engines) - {"fused"}):
+    for prompt_length, engine in itertools.product((0, 1, 5, 30), set(ENGINES) - {"fused"}):
         prompt = torch.randint(11, (2, prompt_length))
         expected = list(generate(model, prompt, 150, engine="eager", **settings))
         found = list(generate(on_cuda, prompt, 150, engine=engine, **settings))

@@ -16,13 +16,12 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models import decoding, fused, kernels
-from waveletgpt.models.controls import delays
-from waveletgpt.models.decoding import EagerDecoder, make_decoder, warm_up
+from waveletgpt.models.decoding import EagerDecoder, Engine, make_decoder, warm_up
 from waveletgpt.models.fused import FusedDecoder
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import MIXERS
-from waveletgpt.models.wavelet import KINDS, CausalWavelet
+from waveletgpt.models.mixers import ALL_MIXERS
+from waveletgpt.models.wavelet import KINDS
 
 f32 = np.float32
 TINY = GPTConfig(vocab_size=11, block_size=12, n_layer=3, n_head=2, n_embd=12, n_hidden=10, n_levels=3)
@@ -138,8 +137,6 @@ def test_long_readings_are_split(rows_at_once: int, monkeypatch: pytest.MonkeyPa
 class Unchanged(nn.Module):
     """A mixer that no engine but the eager one knows."""
 
-    place = "stream"
-
     def forward(self, x: Tensor, state: None = None) -> Tensor:
         return x
 
@@ -148,17 +145,21 @@ class Unchanged(nn.Module):
 
 
 @pytest.fixture
-def other_mixers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MIXERS, "other", lambda at: Unchanged())
-    monkeypatch.setitem(MIXERS, "two levels", lambda at: CausalWavelet(at.n_embd, "haar", 2))
-    monkeypatch.setitem(MIXERS, "other widths", lambda at: delays([1] * (1 + at.block)))
-    monkeypatch.setitem(MIXERS, "other lengths", lambda at: delays([1 + at.block] * 3))
+def other_mixer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ALL_MIXERS, "other", lambda n_embd, n_levels: Unchanged())
 
 
-@pytest.mark.parametrize("mixer", [name for name in MIXERS if not name.endswith("-output")])
-@pytest.mark.parametrize("changes", [{}, {"positions": "learned"}, {"n_layer": 1}, {"dropout": 0.5}])
-def test_what_it_supports(mixer: str, changes: dict[str, Any]) -> None:
-    model = gpt(mixer=mixer, **changes)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"mixer": mixer} for mixer in ALL_MIXERS),
+        {"positions": "learned"},
+        {"mixer": "haar", "n_layer": 1},
+        {"dropout": 0.5},
+    ],
+)
+def test_what_it_supports(changes: dict[str, Any]) -> None:
+    model = gpt(**changes)
     assert fused.supports(model)
     for engine in ("auto", "fused"):
         assert isinstance(make_decoder(model, engine), FusedDecoder)
@@ -177,12 +178,10 @@ UNSUPPORTED: dict[str, Callable[[], GPT]] = {
     "another device": lambda: gpt().to("meta"),
     "dropout in training": lambda: gpt(dropout=0.5).train(),
     "another mixer": lambda: gpt(mixer="other"),
-    "a mixer on the blocks' outputs": lambda: gpt(mixer="haar-output"),
-    "layers that differ in width": lambda: gpt(mixer="other widths"),
 }
 
 
-@pytest.mark.usefixtures("other_mixers")
+@pytest.mark.usefixtures("other_mixer")
 @pytest.mark.parametrize("why", UNSUPPORTED)
 def test_what_it_does_not_support_is_left_to_the_eager_engine(why: str) -> None:
     model = UNSUPPORTED[why]()
@@ -193,17 +192,33 @@ def test_what_it_does_not_support_is_left_to_the_eager_engine(why: str) -> None:
     assert len(str(refusal.value).splitlines()) == 1
 
 
-@pytest.mark.usefixtures("other_mixers")
+@pytest.mark.usefixtures("other_mixer")
 def test_other_mixers_are_decoded_eagerly() -> None:
     assert ids(gpt(mixer="other"), 30) == ids(gpt(), 30)
 
 
-@pytest.mark.usefixtures("other_mixers")
-def test_filters_of_any_name_are_decoded() -> None:
-    for mixer in ("two levels", "other lengths"):
-        model = gpt(mixer=mixer)
-        assert ids(model, 30, engine="fused") == ids(model, 30, engine="eager")
-    assert ids(gpt(mixer="two levels"), 30) == ids(gpt(mixer="haar", n_levels=2), 30)
+@pytest.mark.parametrize("mixer", [name for name in ALL_MIXERS if name not in KINDS])
+def test_filters_of_any_name_are_decoded(mixer: str) -> None:
+    model = gpt(mixer=mixer)
+    assert ids(model, 20, engine="fused") == ids(model, 20, engine="eager")
+
+
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+def test_more_than_a_block_is_refused(engine: Engine) -> None:
+    decoder = make_decoder(gpt(mixer="haar"), engine)
+    with torch.inference_mode():
+        with pytest.raises(ValueError, match="13 positions do not fit in block_size 12"):
+            decoder.read(torch.zeros(1, 13, dtype=torch.long))
+        decoder.read(torch.zeros(1, 12, dtype=torch.long))
+        with pytest.raises(ValueError, match="13 positions do not fit in block_size 12"):
+            decoder.step(torch.zeros(1, dtype=torch.long))
+
+
+def test_engines_that_are_no_decoders_are_refused() -> None:
+    with pytest.raises(InputError, match=r"'graph'.*choose auto, eager or fused"):
+        make_decoder(gpt(), "graph")
+    with pytest.raises(InputError, match="'swift' is unknown; choose one of auto, eager, fused, graph"):
+        make_decoder(gpt(), "swift")  # type: ignore[arg-type]
 
 
 def test_without_numba_the_eager_engine_decodes(monkeypatch: pytest.MonkeyPatch) -> None:

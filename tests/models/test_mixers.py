@@ -1,28 +1,26 @@
-"""What every layer between the blocks promises, and what each of them is."""
+"""What every layer between the blocks guarantees, and what each of them computes."""
 
 import re
-import sys
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.models.controls import CONTROLS
 from waveletgpt.models.filters import CausalFilter
-from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import MIXERS, Site
+from waveletgpt.models.gpt import GPTConfig
+from waveletgpt.models.mixers import ALL_MIXERS, MIXERS
 
 torch.set_num_threads(1)
 
-FILTERS = [name for name in MIXERS if name != "none"]
-SITES = [Site(2, 1, 0), Site(12, 3, 1), Site(128, 9, 2)]
+FILTERS = [name for name in ALL_MIXERS if name != "none"]
+SHAPES = [(2, 1), (12, 3), (128, 9)]  # n_embd, n_levels
 
 
-def layer(name: str, site: Site) -> CausalFilter:
+def layer(name: str, shape: tuple[int, int]) -> CausalFilter:
     """A layer, its kernels random if it learns them."""
-    mixer = MIXERS[name](site)
+    mixer = ALL_MIXERS[name](*shape)
     assert isinstance(mixer, CausalFilter)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -40,10 +38,10 @@ def convolved(x: Tensor, kernels: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("name", FILTERS)
-@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("length", [1, 7, 600])
-def test_it_is_the_convolution_with_its_kernels(name: str, site: Site, length: int) -> None:
-    mixer, x = layer(name, site), torch.randn(2, length, site.n_embd)
+def test_it_is_the_convolution_with_its_kernels(name: str, shape: tuple[int, int], length: int) -> None:
+    mixer, x = layer(name, shape), torch.randn(2, length, shape[0])
     mixed = mixer(x)
     assert mixed.dtype == x.dtype
     torch.testing.assert_close(mixed, convolved(x, mixer.kernel_matrix()), rtol=1e-5, atol=1e-5)
@@ -53,7 +51,7 @@ def test_it_is_the_convolution_with_its_kernels(name: str, site: Site, length: i
 @pytest.mark.parametrize("name", FILTERS)
 def test_gradients_are_those_of_the_convolution(name: str) -> None:
     """In float64, of the inputs and of whatever is learned."""
-    mixer = layer(name, Site(12, 3, 1)).double()
+    mixer = layer(name, (12, 3)).double()
     x, weights = torch.randn(2, 20, 12, dtype=torch.double, requires_grad=True), torch.randn(2, 20, 12).double()
     learned = [x, *mixer.parameters()]
     ours = torch.autograd.grad((mixer(x) * weights).sum(), learned)
@@ -62,10 +60,10 @@ def test_gradients_are_those_of_the_convolution(name: str) -> None:
         torch.testing.assert_close(found, right, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", MIXERS)
-@pytest.mark.parametrize("site", SITES)
-def test_it_does_not_see_the_future(name: str, site: Site) -> None:
-    mixer, x = MIXERS[name](site), torch.randn(1, 30, site.n_embd, requires_grad=True)
+@pytest.mark.parametrize("name", ALL_MIXERS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_does_not_see_the_future(name: str, shape: tuple[int, int]) -> None:
+    mixer, x = ALL_MIXERS[name](*shape), torch.randn(1, 30, shape[0], requires_grad=True)
     (seen,) = torch.autograd.grad(mixer(x)[0, 11].abs().sum(), x)
     assert seen[0, :12].any()
     assert float(seen[0, 12:].abs().max()) < 1e-6 * float(seen.abs().max())  # what rounding leaves in an FFT
@@ -74,20 +72,20 @@ def test_it_does_not_see_the_future(name: str, site: Site) -> None:
 @pytest.mark.parametrize("name", FILTERS)
 @pytest.mark.parametrize("prefill", [1, 5, 20])
 def test_step_by_step_it_is_the_same(name: str, prefill: int) -> None:
-    mixer, x = layer(name, Site(12, 3, 1)), torch.randn(2, 40, 12)
+    mixer, x = layer(name, (12, 3)), torch.randn(2, 40, 12)
     with torch.no_grad():
         state = mixer.new_state(2)
         parts = [mixer(x[:, :prefill], state), *(mixer(x[:, t : t + 1], state) for t in range(prefill, 40))]
         torch.testing.assert_close(torch.cat(parts, dim=1), mixer(x), rtol=0, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", MIXERS)
+@pytest.mark.parametrize("name", ALL_MIXERS)
 def test_names_are_fit_for_folders(name: str) -> None:
     assert re.fullmatch(r"[a-z0-9-]+", name)
 
 
-def kernels(name: str, n_embd: int = 16, n_levels: int = 6, block: int = 0) -> Tensor:
-    mixer = MIXERS[name](Site(n_embd, n_levels, block))
+def kernels(name: str, n_embd: int = 16, n_levels: int = 6) -> Tensor:
+    mixer = ALL_MIXERS[name](n_embd, n_levels)
     assert isinstance(mixer, CausalFilter)
     return mixer.kernel_matrix().detach()
 
@@ -107,14 +105,14 @@ def test_one_window_for_all(name: str, n_levels: int, window: int) -> None:
 
 def test_dyadic_starts_as_token_shift_on_a_quarter() -> None:
     x = torch.randn(2, 20, 16)
-    mixed = MIXERS["dyadic"](Site(16, 3, 0))(x)
+    mixed = ALL_MIXERS["dyadic"](16, 3)(x)
     torch.testing.assert_close(mixed[:, 1:, 12:], x[:, :-1, 12:])
     torch.testing.assert_close(mixed[..., :12], x[..., :12])
     assert not mixed[:, 0, 12:].abs().gt(1e-6).any()
 
 
 def test_dyadic_kernels_can_be_every_haar_level_s_and_no_finer_than_that() -> None:
-    mixer = layer("dyadic", Site(16, 3, 0))
+    mixer = layer("dyadic", (16, 3))
     (weights,) = mixer.parameters()
     assert weights.shape == (4, 1 + 3)
     with torch.no_grad():
@@ -141,7 +139,7 @@ def test_exponential_moving_averages_halve_at_their_half_lives() -> None:
 
 
 def test_the_short_convolution_has_four_learned_weights_a_coordinate() -> None:
-    mixer = MIXERS["conv4"](Site(16, 6, 0))
+    mixer = ALL_MIXERS["conv4"](16, 6)
     assert [parameter.numel() for parameter in mixer.parameters()] == [8 * 4]
     assert torch.equal(kernels("conv4"), torch.full((8, 4), 0.25))
 
@@ -179,12 +177,6 @@ def test_windows_of_other_wavelets_are_no_longer_than_the_longest() -> None:
         assert kernels(name, n_levels=9).shape[1] <= 512
 
 
-def test_without_pywavelets_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pywt", None)
-    with pytest.raises(InputError, match="pip install PyWavelets"):
-        kernels("db2")
-
-
 def test_approximation_and_detail_add_up_to_the_level_below() -> None:
     found = kernels("haar-detail", n_embd=24, n_levels=6)  # levels 1 to 6
     averages, details = found[::2], found[1::2]
@@ -193,17 +185,7 @@ def test_approximation_and_detail_add_up_to_the_level_below() -> None:
         assert torch.equal(average + detail, mean_of(2 ** (level - 1), 64))
 
 
-def twin(mixer: str) -> tuple[GPT, GPT, Tensor]:
-    """A model of two blocks without a mixer, one of the same weights with it, and tokens (1, 8)."""
-    torch.manual_seed(0)
-    shape = GPTConfig(vocab_size=5, block_size=8, n_layer=2, n_head=1, n_embd=8, n_hidden=8, n_levels=2)
-    model, other = GPT(shape), GPT(replace(shape, mixer=mixer))
-    other.load_state_dict(model.state_dict(), strict=False)
-    return model, other, torch.randint(5, (1, 8))
-
-
-def test_on_the_output_it_mixes_only_what_a_block_adds() -> None:
-    model, other, tokens = twin("haar-output")
-    (first, second), x, rotation = model.blocks, model.embedding(tokens), model.rotation
-    stream = x + MIXERS["haar"](Site(8, 2, 0))(first(x, rotation) - x)
-    torch.testing.assert_close(other(tokens), model.head(model.norm(second(stream, rotation))))
+def test_controls_are_no_mixers() -> None:
+    assert list(MIXERS) == ["none", "haar", "learnable", "dyadic", "shift"]
+    assert CONTROLS.keys().isdisjoint(MIXERS)
+    assert GPTConfig(mixer="haar-detail").mixer in CONTROLS
