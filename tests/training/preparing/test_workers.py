@@ -177,6 +177,6 @@ if __name__ == "__main__":
 """
     (tmp_path / "parent.py").write_text(code)
     done = subprocess.run(
-        [sys.executable, tmp_path / "parent.py"], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, tmp_path / "parent.py"], capture_output=True, text=True, timeout=250, check=True
     )
     assert done.stdout.split() == ["True"] * 6
