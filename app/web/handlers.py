@@ -34,8 +34,6 @@ class Generation:
 
     stopping: bool = False
     """Whether Stop was pressed."""
-    ended: bool = False
-    """Whether the models have ended their work."""
     results: Results = field(default_factory=list)
 
 
@@ -54,12 +52,10 @@ class Handlers:
         """Answer a press of Generate at once. The page cancels the run before it and starts `generate`."""
         return {self.tab.generation: Generation(), self.tab.status: note("Waiting for a turn ...")}
 
-    def stop(self, generation: Generation | None) -> Any:
-        """Let `generate` end with what there is."""
-        if generation is None or generation.ended:
-            return gr.skip()
-        generation.stopping = True
-        return {self.tab.status: note("Stopping ...")}
+    def stop(self, generation: Generation | None) -> None:
+        """Let `generate` end with what there is. It alone writes the status: two writers could arrive out of order."""
+        if generation is not None:
+            generation.stopping = True
 
     def generate(self, generation: Generation, *inputs: Any) -> Iterator[Changes]:
         """Run both models, and show their results as they grow, then with files to play and to download."""
@@ -75,10 +71,13 @@ class Handlers:
             columns = self._growing(generation.results, redraw=True) if generation.results else {}
             yield {self.tab.status: note("Something went wrong in the app; its log tells what.", wrong=True), **columns}
             raise
+        complete = all(result.completion.done for result in generation.results if result)
+        if not complete:
+            yield {self.tab.status: note("Stopping ...")}
         with tempfile.TemporaryDirectory() as folder:  # gradio copies the files before it asks for more
             columns = self._finished(generation.results, Path(folder))
             seconds = time.monotonic() - begun  # writing the files included
-            message = "Stopped." if generation.stopping else f"Done in {seconds:.1f} s."
+            message = f"Done in {seconds:.1f} s." if complete else "Stopped."
             yield {self.tab.status: note(message), **columns}
 
     def score(self, generation: Generation) -> Iterator[Changes]:
@@ -127,7 +126,7 @@ class Handlers:
                 if generation.stopping:
                     break
         finally:
-            generation.ended, generation.results = True, stopped(generation.results)
+            generation.results = stopped(generation.results)
 
     def _growing(self, results: Results, *, redraw: bool) -> Changes:
         """Both columns during generation. `redraw` says whether to draw the views and fill the players again."""

@@ -59,7 +59,7 @@ def build_tab(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) ->
     lines = [column.metrics for column in columns]
     score = run.success(handlers.score, tab.generation, lines, concurrency_id="score", **chained)
     generate.click(None, cancels=[run, score])
-    stop.click(handlers.stop, tab.generation, status, queue=False, **PRIVATE)
+    stop.click(handlers.stop, tab.generation, None, queue=False, **PRIVATE)
     # The endpoint reads the page's inputs, so it has their bounds and defaults.
     call.click(
         handlers.answer,
