@@ -74,22 +74,24 @@ class HaarDetail(CausalFilter):
     """
 
     is_detail: Tensor
+    weights: Tensor
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__([2**level for level in levels for _ in range(2)])
         self.register_buffer("is_detail", torch.arange(self.width) % 2 == 1, persistent=False)  # (C,)
+        self.register_buffer("weights", 1 / torch.tensor(self.lengths), persistent=False)  # (C,)
 
     def mix(self, x: Tensor) -> Tensor:
         """See `CausalFilter`."""
-        averages, finer = haar_averages(x, self.lengths), haar_averages(x, [n // 2 for n in self.lengths])
+        averages = haar_averages(x, self.lengths, self.weights)
+        finer = haar_averages(x, [length // 2 for length in self.lengths], 2 * self.weights)
         first = x.shape[2] - self.width
         return torch.where(F.pad(self.is_detail, (first, 0)), finer - averages, averages)
 
     def kernel_matrix(self) -> Tensor:
         """See `CausalFilter`."""
-        windows = torch.tensor([self.lengths], device=self.is_detail.device).mT  # (C, 1)
-        lags = torch.arange(self.window, device=windows.device)
-        averages, finer = (lags < windows) / windows, (2 * lags < windows) / (windows / 2)
+        lags, weights = torch.arange(self.window, device=self.weights.device), self.weights[:, None]
+        averages, finer = weights * (lags * weights < 1), 2 * weights * (2 * lags * weights < 1)
         return torch.where(self.is_detail[:, None], finer - averages, averages)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from waveletgpt.models.filters import CausalFilter, delayed
+from waveletgpt.models.filters import CausalFilter
 
 
 class DyadicFilter(CausalFilter):
@@ -57,29 +57,32 @@ class _DyadicSums(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(x, weights)
         C, T = weights.shape[1], x.shape[1]
-        latest = x[..., -C:].to(torch.promote_types(x.dtype, torch.float32))
+        latest = x[..., -C:].to(torch.promote_types(x.dtype, torch.float32), copy=True)
         mixed = latest * weights[0]
         for steps, weight in _intervals(weights, T):
-            past = delayed(latest, steps)
-            mixed = torch.addcmul(mixed, past, weight)
-            latest = latest + past
-        return torch.cat([x[..., :-C], mixed.to(x.dtype)], dim=-1)
+            past = latest[:, : T - steps].clone()
+            mixed[:, steps:].addcmul_(past, weight)
+            latest[:, steps:] += past
+        y = x.clone()
+        y[..., -C:] = mixed
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
         x, weights = ctx.saved_tensors
         C, T, wide = weights.shape[1], x.shape[1], torch.promote_types(x.dtype, torch.float32)
-        inputs, latest = x[..., -C:].to(wide), grad[..., -C:].to(wide)
+        inputs, latest = x[..., -C:].to(wide), grad[..., -C:].to(wide, copy=True)
         mixed = latest * weights[0]
         grad_weights = [(inputs * latest).sum(1).sum(0)]
         for steps, weight in _intervals(weights, T):
-            ahead = delayed(latest, -steps)
-            mixed = torch.addcmul(mixed, ahead, weight)
-            grad_weights.append((inputs[:, : T - steps] * latest[:, steps:]).sum(1).sum(0))
-            latest = latest + ahead
+            ahead = latest[:, steps:].clone()
+            mixed[:, : T - steps].addcmul_(ahead, weight)
+            grad_weights.append((inputs[:, : T - steps] * ahead).sum(1).sum(0))
+            latest[:, : T - steps] += ahead
         unused = [torch.zeros_like(weight) for weight in weights[len(grad_weights) :]]
-        grad_x = torch.cat([grad[..., :-C], mixed.to(grad.dtype)], dim=-1)
+        grad_x = grad.clone()
+        grad_x[..., -C:] = mixed
         return grad_x, torch.stack(grad_weights + unused)
 
 

@@ -1,7 +1,7 @@
 """Causal filters over time, one for each filtered coordinate: the base of the layers between the blocks.
 
-An autograd function must not return what `Tensor.to` returns: where the dtype is the same already, `torch.compile` of
-torch 2.11 drops its gradient. So the functions here end with `torch.cat`.
+An autograd function here must not return `y.to(dtype)` where y has that dtype already: `torch.compile` of torch 2.11
+then drops its gradient without a word.
 
 Shapes: B batch, T time, E embedding, C filtered coordinates (the last of the E), W the longest filter.
 """

@@ -8,9 +8,10 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.filters import CausalFilter, WindowState, delayed
+from waveletgpt.models.filters import CausalFilter, WindowState
 
 WaveletKind = Literal["none", "haar", "learnable"]
 KINDS: tuple[str, ...] = get_args(WaveletKind)
@@ -69,7 +70,7 @@ class CausalWavelet(CausalFilter):
         """See `CausalFilter`."""
         if self.kind == "learnable":
             return super().mix(x)
-        return haar_averages(x, self.lengths)
+        return haar_averages(x, self.lengths, 0.5**self.levels)
 
     def kernel_matrix(self) -> Tensor:
         """See `CausalFilter`."""
@@ -110,17 +111,19 @@ def linear_levels(width: int, n_levels: int) -> list[int]:
     return levels
 
 
-def haar_averages(x: Tensor, windows: list[int]) -> Tensor:
+def haar_averages(x: Tensor, windows: list[int], weights: Tensor) -> Tensor:
     """Replace the last C coordinates of x (B, T, E) by averages of their last inputs.
 
     Args:
         x: Inputs (B, T, E), taken as 0 before the start.
         windows: Number of inputs that each of the C coordinates averages: powers of two, in rising order.
+        weights: 1 / windows, (C,) on x's device.
 
     Returns:
         A tensor (B, T, E) of x's dtype. Sums are taken in float32 or better.
     """
-    y: Tensor = _HaarAverages.apply(x, windows)  # type: ignore[no-untyped-call]
+    first = x.shape[2] - len(windows)
+    y: Tensor = _HaarAverages.apply(x, windows, F.pad(weights, (first, 0), value=1.0))  # type: ignore[no-untyped-call]
     return y
 
 
@@ -128,29 +131,29 @@ class _HaarAverages(torch.autograd.Function):
     """`haar_averages`. It is linear, so the backward pass is the same cascade looking ahead and saves nothing of x."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, windows: list[int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, windows: list[int], weights: Tensor) -> Tensor:
+        ctx.save_for_backward(weights)
         ctx.windows = windows
-        return _cascade(x, windows, ahead=False)
+        return _cascade(x, windows, weights, ahead=False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return _cascade(grad, ctx.windows, ahead=True), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _cascade(grad, ctx.windows, *ctx.saved_tensors, ahead=True), None, None
 
 
-def _cascade(x: Tensor, windows: list[int], *, ahead: bool) -> Tensor:
+def _cascade(x: Tensor, windows: list[int], weights: Tensor, *, ahead: bool) -> Tensor:
     """Average past inputs, or future ones, by the undecimated (a trous) Haar transform.
 
-    The sum over 2 w inputs is the sum over w inputs now plus the one w steps ago. Coordinates whose own window is
-    reached leave the cascade.
+    The sum over 2 w inputs is the sum over w inputs now plus the one w steps ago. `weights` (E,) are powers of two, so
+    it is exact to multiply by them before the sums are taken.
     """
     first, T = x.shape[2] - len(windows), x.shape[1]
-    sums = x[..., first:].to(torch.promote_types(x.dtype, torch.float32))
-    averages = [x[..., :first]]
-    for level in range(windows[-1].bit_length()):
-        window, steps = 2**level, 2**level // 2
-        if 0 < steps < T:
-            sums = sums + delayed(sums, -steps if ahead else steps)
-        done = windows.count(window)
-        averages.append((sums[..., :done] / window).to(x.dtype))
-        sums = sums[..., done:]
-    return torch.cat(averages, dim=-1)
+    y = x.to(torch.promote_types(x.dtype, torch.float32)) * weights
+    for level in range(1, windows[-1].bit_length()):
+        steps = 2 ** (level - 1)
+        part = y[:, :, first + sum(window <= steps for window in windows) :]
+        if steps < T:
+            early, late = part[:, :-steps], part[:, steps:]
+            to, of = (early, late) if ahead else (late, early)
+            to += of.clone()
+    return y if y.dtype == x.dtype else y.to(x.dtype)

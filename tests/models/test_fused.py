@@ -284,6 +284,7 @@ def test_threads_decode_side_by_side() -> None:
     assert [together[seed] for seed in range(3)] == alone
 
 
+@pytest.mark.slow  # compiles everything anew
 def test_it_compiles_where_nothing_can_be_kept() -> None:
     code = """
 import torch

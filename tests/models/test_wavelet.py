@@ -230,9 +230,9 @@ def test_streams_decoded_together_do_not_mix(kind: WaveletKind) -> None:
 
 
 def test_running_sums_do_not_drift() -> None:
-    """After 200,000 inputs of very different size, compared with the last windows themselves."""
+    """After 20,000 inputs of very different size, compared with the last windows themselves."""
     wavelet = CausalWavelet(6, "haar", 5)
-    T, last = 200_000, 40
+    T, last = 20_000, 40
     x = 3 + torch.randn(1, T, 6) * 10 ** (3 * torch.linspace(0, 20, T).cos())[:, None]
     state = wavelet.new_state(1)
     with torch.inference_mode():
