@@ -1,1 +1,1 @@
-"""The wavelet layer, the GPT around it, its generation and its checkpoints. Token ids in, token ids out."""
+"""The GPT, the layers between its blocks, its generation and its checkpoints. Token ids in, token ids out."""

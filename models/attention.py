@@ -1,6 +1,6 @@
-"""Causal attention for training on a CPU, where PyTorch's own loses half of its time on small heads.
+"""Causal attention for training on a CPU. PyTorch's own loses half of its time there on small heads.
 
-Shapes: B batch, H heads, T time, D head size; G the heads of a batch that are computed at once.
+Shapes: B batch, H heads, T time, D head size, G heads computed at once.
 """
 
 from typing import Any
@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 N_QUERIES = 64
-"""Queries at a time, with the keys up to the last of them: of the scores of later keys few are computed."""
+"""Queries in a block. A block is computed with the keys up to its end only, so few masked scores are computed."""
 CACHE = 1 << 20
-"""Bytes that the scores of as many heads as are computed at once may take, to stay in a core's cache."""
+"""Most bytes that the scores of G heads take, so that they stay in a core's cache."""
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:
     """Attention of every position to itself and those before it; q, k, v and the result are (B, H, T, D).
 
-    F.scaled_dot_product_attention, or on a CPU, where gradients are wanted, the same by other means. In bfloat16 these
-    round scores and weights to it.
+    Calls F.scaled_dot_product_attention, except where gradients are needed on a CPU: there the same is computed block
+    by block. In bfloat16 the blocks' scores and weights are rounded to bfloat16.
     """
     trains = torch.is_grad_enabled() and q.requires_grad and not torch.compiler.is_compiling()
     if trains and q.is_cpu and q.dtype in (torch.float32, torch.bfloat16) and not dropout:
@@ -29,7 +29,7 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> T
 
 
 class _BlockedAttention(torch.autograd.Function):
-    """Attention block by block of queries. The backward pass computes the weights again rather than keeping them."""
+    """Attention, one block of queries after another. The backward pass computes the weights again to save memory."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class _BlockedAttention(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = ctx.saved_tensors
         grad, grad_q = grad.flatten(0, 1), torch.empty_like(q)
-        # The others are summed over the blocks, so in float32; transposed, the products that they take are faster.
+        # Gradients of k and v are sums over the blocks, so in float32. Their products are faster transposed.
         grad_k, grad_v = torch.zeros(2, *q.transpose(1, 2).shape)  # each (B H, D, T)
         heads, future = _heads_at_once(q), _future(q)
         parts = (torch.split(t, heads) for t in (q, k, v, grad, grad_q, grad_k, grad_v))
@@ -66,7 +66,7 @@ class _BlockedAttention(torch.autograd.Function):
 
 
 def _blocks(length: int) -> list[tuple[slice, slice]]:
-    """The queries of each block, and the keys that any of them sees."""
+    """The queries of each block, and the keys that it sees."""
     starts = range(0, length, N_QUERIES)
     return [(slice(start, start + N_QUERIES), slice(0, start + N_QUERIES)) for start in starts]
 
@@ -76,7 +76,7 @@ def _heads_at_once(q: Tensor) -> int:
 
 
 def _future(q: Tensor) -> Tensor:
-    """What is added to the scores of a block's own keys: minus infinity for those after the query."""
+    """The mask added to the scores of a block's own keys: minus infinity for keys after the query."""
     return q.new_full((N_QUERIES, N_QUERIES), -torch.inf).triu(1)
 
 

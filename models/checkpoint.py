@@ -1,8 +1,8 @@
-"""Checkpoints: a directory of safetensors and JSON that holds all that generation needs. Nothing is pickled.
+"""Checkpoints: directories of safetensors and JSON with everything that generation needs. Nothing is pickled.
 
-model.safetensors   the weights, half precision unless asked otherwise
+model.safetensors   the weights, half precision by default
 config.json         format version, model, modality, tokenizer, what it was trained on, steps, losses
-metrics.jsonl       one line an evaluation: step, tokens, seconds, train and validation loss
+metrics.jsonl       one line for each evaluation: step, tokens, seconds, train and validation loss
 README.md           the model card
 """
 
@@ -34,13 +34,13 @@ SAMPLING = ("temperature", "top_p", "min_p")
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself, beside its weights (`config.json`)."""
+    """The contents of a checkpoint's `config.json`."""
 
     modality: str
     """Kind of data: text, audio or music."""
     model: GPTConfig
     tokenizer: dict[str, Any]
-    """What `waveletgpt.tokenizers.registry.tokenizer_from_dict` rebuilds the tokenizer from."""
+    """The argument of `waveletgpt.tokenizers.registry.tokenizer_from_dict`."""
     trained_on: dict[str, Any] = field(default_factory=dict)
     """Source, licence and digest of the data."""
     steps: int = 0
@@ -54,7 +54,7 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded checkpoint: the model in float32 and evaluation mode, and what is known of it."""
+    """A loaded checkpoint: the model in float32 and evaluation mode, and its `config.json`."""
 
     model: GPT
     info: CheckpointInfo
@@ -70,10 +70,20 @@ def save_checkpoint(
     dtype: torch.dtype = torch.float16,
     keep_others: bool = False,
 ) -> None:
-    """Write a checkpoint, replacing one that `directory` holds once all of it is written.
+    """Write a checkpoint. One that `directory` already holds is replaced once the new one is complete.
 
-    Other files in `directory` are kept if `keep_others`, else they are an InputError. Raises DiskFullError if there is
-    no room.
+    Args:
+        directory: Where to write.
+        model: The weights.
+        info: The contents of `config.json`.
+        metrics: The contents of `metrics.jsonl`.
+        card: The contents of `README.md`.
+        dtype: Precision of the weights.
+        keep_others: Keep other files in `directory`. Otherwise they are an error.
+
+    Raises:
+        InputError: `directory` holds other files and `keep_others` is False.
+        DiskFullError: The disk is full.
     """
     weights = {name: w.detach().to("cpu", dtype).contiguous() for name, w in model.state_dict().items()}
     with atomic_directory(directory, FILES, keep_others=keep_others) as partial:
@@ -84,7 +94,7 @@ def save_checkpoint(
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file; OSError if it cannot be written."""
+    """Write a safetensors file. Raises OSError if it cannot be written."""
     try:
         save_file(tensors, path, metadata=metadata)
     except SafetensorError as error:
@@ -95,7 +105,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 
 def read_info(directory: Path) -> CheckpointInfo:
-    """Read a checkpoint's `config.json`; InputError if there is none or it is not one of this version."""
+    """Read a checkpoint's `config.json`. Raises InputError if it is missing, damaged or of another format version."""
     path = Path(directory) / "config.json"
     if not path.is_file():
         raise InputError(f"{directory} is not a checkpoint: it has no config.json")
@@ -142,7 +152,13 @@ def _config_text(info: CheckpointInfo) -> str:
 def load_checkpoint(directory: Path, *, modality: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:
     """Load a checkpoint in float32, ready to generate.
 
-    Raises InputError if it is missing, damaged, of another format version, or not of `modality` where one is given.
+    Args:
+        directory: The checkpoint.
+        modality: The kind of data it must be for; None for any.
+        device: Where to put the model.
+
+    Raises:
+        InputError: It is missing, damaged, of another format version, or for another kind of data.
     """
     directory = Path(directory)
     info = read_info(directory)
@@ -156,6 +172,6 @@ def load_checkpoint(directory: Path, *, modality: str | None = None, device: str
     try:
         model = GPT(info.model)
         model.load_state_dict(weights)
-    except RuntimeError:  # other names or shapes, or a model that no memory holds
+    except RuntimeError:  # other names or shapes, or not enough memory for the model
         raise InputError(f"{path} does not hold the weights that {directory / 'config.json'} describes") from None
     return Checkpoint(model.to(device).eval(), info)

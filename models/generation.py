@@ -139,7 +139,7 @@ def score(model: GPT, ids: Tensor) -> Tensor:
     half = max(1, block_size // 2)
     starts = range(0, context_start(T - 1, block_size) + 1, half) if T > 1 else range(0)
     for start in starts:
-        end = min(start + block_size, T - 1)  # the context is ids start .. end - 1
+        end = min(start + block_size, T - 1)  # the context is ids[start:end]
         first = start + block_size - half if start else 0  # earlier tokens were predicted from longer contexts
         for rows in range(0, len(ids), WINDOWS_AT_ONCE):
             some = ids[rows : rows + WINDOWS_AT_ONCE].to(device)

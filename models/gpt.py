@@ -18,7 +18,7 @@ from waveletgpt.models.mixers import ALL_MIXERS, Mixer
 
 @dataclass(frozen=True)
 class GPTConfig:
-    """The shape of a model; the defaults are the paper's. Baseline and wavelet model differ in `mixer` alone."""
+    """The shape of a model. The defaults are the paper's. Baseline and wavelet models differ only in `mixer`."""
 
     vocab_size: int = 256
     """Number of token ids. In training, the prepared data sets it."""
@@ -73,33 +73,33 @@ class KeyValueCache:
     values: Tensor
 
     def extend(self, k: Tensor, v: Tensor, positions: Tensor) -> None:
-        """Take in k, v (B, H, T, D) of `positions` (T,)."""
+        """Store k, v (B, H, T, D) of `positions` (T,)."""
         self.keys.index_copy_(2, positions, k)
         self.values.index_copy_(2, positions, v)
 
 
 @dataclass
 class DecodingState:
-    """All that a model remembers of the tokens it has read: `GPT.new_state`, then `GPT(tokens, state)`.
+    """What a model remembers of the tokens it has read. Made by `GPT.new_state`, updated by `GPT(tokens, state)`.
 
-    `time` (1,) is the number of tokens read so far on the device: a step looks at nothing else, so that a CUDA graph
-    of it can be replayed. `length` is the same number for Python to check.
+    `time` (1,) counts the tokens on the device. A step reads its position from there alone, so that a CUDA graph of
+    the step can be replayed. `length` is the same count for Python.
     """
 
     caches: list[KeyValueCache]
     mixers: list[Any]
-    """By mixer, what its `new_state` gave."""
+    """The state of each mixer (`Mixer.new_state`)."""
     time: Tensor
     length: int = 0
 
     def repeat(self, copies: int) -> "DecodingState":
-        """The state of `copies` times as many streams: all of them, `copies` times over."""
+        """A state of `copies` times as many streams: all of them, `copies` times over."""
         caches = [KeyValueCache(c.keys.repeat(copies, 1, 1, 1), c.values.repeat(copies, 1, 1, 1)) for c in self.caches]
         mixers = [state and state.repeat(copies) for state in self.mixers]
         return DecodingState(caches, mixers, self.time.clone(), self.length)
 
     def copy_(self, other: "DecodingState") -> None:
-        """Take over the contents of a state of as many streams, in place."""
+        """Copy the contents of a state with the same number of streams into this one."""
         for mine, its in zip(self.caches, other.caches, strict=True):
             mine.keys.copy_(its.keys)
             mine.values.copy_(its.values)
@@ -126,9 +126,13 @@ class Attention(nn.Module):
         cache: KeyValueCache | None = None,
         positions: Tensor | None = None,
     ) -> Tensor:
-        """x (B, T, E) -> (B, T, E). `rotation` (2, T, D / 2) holds the positions' cosines and sines, if rotary.
+        """x (B, T, E) -> (B, T, E).
 
-        With a cache, x is at `positions` (T,): the first ones, or a single one that continues what the cache holds.
+        Args:
+            x: Inputs. With a cache they are the first positions, or a single one that continues the cache.
+            rotation: Cosines and sines (2, T, D / 2) of the positions; None if positions are learned.
+            cache: Keys and values so far, updated in place.
+            positions: Positions of x (T,), needed with a cache.
         """
         B, T, E = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
@@ -186,9 +190,9 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """The decoder: embedding, blocks with a mixer between each two, norm, logits.
+    """The decoder: embedding, blocks with a mixer between every two, norm, logits.
 
-    `GPT(config)(tokens)` takes ids (B, T) int64 with T <= block_size and gives logits (B, T, V).
+    `GPT(config)(tokens)` takes ids (B, T) int64 with T <= block_size and returns logits (B, T, V).
     """
 
     rotation: Tensor
@@ -214,9 +218,11 @@ class GPT(nn.Module):
     def forward(self, tokens: Tensor, state: DecodingState | None = None) -> Tensor:
         """Logits (B, T, V) of the token that follows each of `tokens` (B, T).
 
-        With a `state`, the tokens continue what it has read, and it reads them: any number of them when it is
-        new, one at a time after that. The result equals that of one pass over everything read.
-        Raises ValueError when tokens go past block_size.
+        With a `state`, the tokens continue what the state has read: any number of tokens when it is new, one at a time
+        after that. The result equals that of one pass over everything read.
+
+        Raises:
+            ValueError: The tokens go past block_size, or more than one token continues a state.
         """
         T = tokens.shape[1]
         start = state.length if state is not None else 0
@@ -245,7 +251,7 @@ class GPT(nn.Module):
         return logits
 
     def new_state(self, batch: int) -> DecodingState:
-        """An empty state for reading and decoding `batch` streams."""
+        """An empty state for decoding `batch` streams."""
         c, weight = self.config, self.embedding.weight
         shape = batch, c.n_head, c.block_size, c.n_embd // c.n_head
         caches = [KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in self.blocks]
@@ -258,19 +264,19 @@ class GPT(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
     def flops_per_token(self) -> int:
-        """Floating-point operations to train on one token, by the count of PaLM (arXiv 2204.02311, appendix B)."""
+        """Floating-point operations to train on one token, counted as in PaLM (arXiv 2204.02311, appendix B)."""
         c = self.config
         embeddings = c.vocab_size * c.n_embd + (c.block_size * c.n_embd if c.positions == "learned" else 0)
         return 6 * (self.n_parameters() - embeddings) + 12 * c.n_layer * c.n_embd * c.block_size
 
     def cache_bytes(self, batch: int = 1) -> int:
-        """Bytes of a state's key/value cache."""
+        """Bytes of the key/value cache of `batch` streams."""
         c = self.config
         return 2 * c.n_layer * batch * c.block_size * c.n_embd * self.embedding.weight.element_size()
 
 
 def init_weights(model: GPT) -> None:
-    """Initialise all weights. Biases exist in norms only.
+    """Initialise all weights. Only norms have biases.
 
     ==========================================  ==============================================
     embeddings, qkv, feed-forward in, head      normal, standard deviation 0.02

@@ -1,4 +1,4 @@
-"""Noise for drawing tokens, addressed by (seed, sample, step, token id): any of it at any time, in any order."""
+"""Noise for drawing tokens. Each value is a function of (seed, sample, step, token id) alone."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ WORD = 0xFFFFFFFF
 
 
 def philox(counters: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Four random words for every counter of four words; words are 0 .. 2**32 - 1 in int64, shapes broadcast."""
+    """Four random words for each counter of four words. Words are 0 .. 2**32 - 1 in int64; shapes broadcast."""
     a, b, c, d = counters
     k, m = key
     for _ in range(ROUNDS):
@@ -29,11 +29,18 @@ def _product(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:
 
 
 def gumbel_noise(seed: int, n_samples: int, steps: range, n_tokens: int, device: torch.device | None = None) -> Tensor:
-    """Standard Gumbel noise (steps, n_samples, n_tokens) float32, a function of (seed, sample, step, token id) alone.
+    """Standard Gumbel noise (steps, n_samples, n_tokens) float32.
 
-    The element for a token does not depend on how many steps, samples or tokens are asked for beside it. Added to
-    logits it makes their argmax a draw from their softmax (the Gumbel-max trick; Maddison et al., arXiv 1411.0030).
-    `seed` is below 2**64.
+    An element is a function of (seed, sample, step, token id) alone; it does not depend on the numbers of steps,
+    samples or tokens. The argmax of logits plus this noise is a draw from their softmax (the Gumbel-max trick;
+    Maddison et al., arXiv 1411.0030).
+
+    Args:
+        seed: 0 or more, below 2**64.
+        n_samples: Number of samples.
+        steps: Step numbers.
+        n_tokens: Vocabulary size.
+        device: Where the noise is computed.
     """
 
     def count(numbers: range, dim: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Drawing tokens. Filters are pure functions from logits (B, V) to logits (B, V), -inf where a token is ruled out."""
+"""Drawing tokens. Filters are pure functions from logits (B, V) to logits (B, V); -inf rules a token out."""
 
 import math
 from dataclasses import dataclass
@@ -14,26 +14,27 @@ RULED_OUT = float("-inf")
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
     """Sharpen (below 1) or flatten (above 1) the distribution; `temperature` must be above 0.
 
-    The highest logit becomes 0, so that no temperature is too low to divide by.
+    The highest logit becomes 0 first, so that no temperature is too low to divide by.
     """
     return (logits - logits.amax(-1, keepdim=True)) / temperature
 
 
 def penalize_repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Make tokens that are `seen` (B, V, boolean) less likely, for a `penalty` above 1: positive logits are divided
-    by it, negative ones multiplied (CTRL, arXiv 1909.05858, section 4.1).
+    """Make tokens that are `seen` (B, V, boolean) less likely, for a `penalty` above 1.
+
+    Positive logits are divided by the penalty, negative ones multiplied (CTRL, arXiv 1909.05858, section 4.1).
     """
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 
 def keep_likeliest(logits: Tensor) -> Tensor:
-    """Keep the likeliest token alone, the first of them in a tie."""
+    """Keep only the likeliest token, the first one in a tie."""
     likeliest = logits.argmax(-1, keepdim=True)
     return torch.full_like(logits, RULED_OUT).scatter_(-1, likeliest, logits.gather(-1, likeliest))
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """Keep the k likeliest tokens (all of them if k >= V), in a tie the first of them."""
+    """Keep the k likeliest tokens, the first ones in a tie; all of them if k >= V."""
     order = logits.argsort(dim=-1, descending=True, stable=True)[..., :k]
     return torch.full_like(logits, RULED_OUT).scatter_(-1, order, logits.gather(-1, order))
 
@@ -55,16 +56,17 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
 
 
 def seen_tokens(prompt: Tensor, samples: int, vocab_size: int) -> Tensor:
-    """Which tokens each of `prompt` (P0, P) holds, (P0 samples, V) boolean, as `Sampling.draw` goes on marking them."""
+    """Which tokens each prompt (P0, P) holds, (P0 * samples, V) boolean. `Sampling.draw` marks further ones."""
     seen = torch.zeros(len(prompt), vocab_size, dtype=torch.bool)
     return seen.scatter_(-1, prompt, value=True).repeat(samples, 1)
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn: repetition penalty, temperature, then top-k, top-p and min-p, each where it is given.
+    """How tokens are drawn: repetition penalty, temperature, then top-k, top-p and min-p where they are set.
 
-    Raises InputError for a setting out of range.
+    Raises:
+        InputError: A setting is out of range.
     """
 
     temperature: float = 1.0
@@ -73,7 +75,7 @@ class Sampling:
     top_p: float | None = None
     min_p: float | None = None
     repetition_penalty: float = 1.0
-    """On every token that the prompt or the sample holds already; 1 is none."""
+    """Applied to every token that the prompt or the sample already holds; 1 is none."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,11 +94,11 @@ class Sampling:
 
     @property
     def penalizes(self) -> bool:
-        """Whether it matters what was seen before."""
+        """Whether the repetition penalty is on."""
         return self.repetition_penalty != 1
 
     def filter(self, logits: Tensor, seen: Tensor | None = None) -> Tensor:
-        """The logits (B, V) that tokens are drawn from; `seen` (B, V) says which ones there have been."""
+        """The logits (B, V) that tokens are drawn from. `seen` (B, V) marks the tokens so far."""
         if self.penalizes and seen is not None:
             logits = penalize_repetition(logits, seen, self.repetition_penalty)
         if self.temperature == 0:
@@ -112,9 +114,10 @@ class Sampling:
         return logits
 
     def draw(self, logits: Tensor, noise: Tensor, seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Ids (B,) drawn with Gumbel `noise` (B, V), and their log-probabilities (B,) before all settings.
+        """Draw ids (B,) with Gumbel `noise` (B, V), and mark them in `seen`.
 
-        The ids are marked in `seen`.
+        Returns:
+            The ids, and their log-probabilities (B,) before all settings.
         """
         ids = (self.filter(logits, seen) + noise).argmax(-1)
         if seen is not None:
