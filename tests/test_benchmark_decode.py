@@ -12,6 +12,8 @@ import torch
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training import prepare_text
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 

@@ -13,6 +13,8 @@ import torch
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT, GPTConfig
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "train.py"
 SMALL = {"block_size": 32, "n_layer": 2, "n_head": 2, "n_embd": 16, "n_hidden": 32, "n_levels": 5, "vocab_size": 50}
 

@@ -82,6 +82,7 @@ def test_flags_of_the_command_line(arguments: list[str], flags: str) -> None:
     assert {f"--{flag}" for flag in flags.split()} <= set(re.findall(r"--[\w-]+", told))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "flags"),
     [

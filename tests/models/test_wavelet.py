@@ -229,6 +229,7 @@ def test_streams_decoded_together_do_not_mix(kind: WaveletKind) -> None:
             assert torch.equal(decoded(wavelet, x[b : b + 1], 5), together[b : b + 1])
 
 
+@pytest.mark.slow
 def test_running_sums_do_not_drift() -> None:
     """After 20,000 inputs of very different size, compared with the last windows themselves."""
     wavelet = CausalWavelet(6, "haar", 5)

@@ -290,6 +290,7 @@ print(length, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 """
 
 
+@pytest.mark.slow
 def test_the_memory_for_a_long_recording_is_that_for_a_short_one(tmp_path: Path) -> None:
     """To 60 MB, of which 19 are the resampled sound; as float32 the long one is 106 MB, its mean as float64 as many."""
     used = []

@@ -37,6 +37,7 @@ def test_our_folder_never_hides_the_hugging_face_package_that_miditok_needs() ->
     assert Path(ours).samefile(ROOT / "tokenizers" / "characters.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "needless"),
     [

@@ -23,6 +23,7 @@ Debug = Callable[..., TrainConfig]
 Metrics = Callable[[Path], list[tuple[float, ...]]]
 
 
+@pytest.mark.slow
 def test_a_command_that_may_not_write_more_says_so_in_one_line(
     debug: Debug, data: Path, tmp_path: Path, metrics: Metrics
 ) -> None:

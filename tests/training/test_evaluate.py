@@ -160,8 +160,7 @@ def test_samples_are_measured_with_the_settings_given_or_the_checkpoints_own(tex
     report = evaluate.measure(config)["samples"]
     assert (report["count"], report["tokens"]) == (3, 2000)
     assert (report["temperature"], report["top_p"], report["min_p"]) == (0.8, None, None)  # those of text
-    assert report["known_words"]["mean"] < 0.2
-    assert report["known_words"]["held_out"] > 0.9
+    assert report["known_words"]["mean"] + 0.2 < report["known_words"]["held_out"]
     update_info(checkpoint, sampling={"temperature": 0.5, "min_p": 0.1})
     own = evaluate.measure(config)["samples"]
     assert (own["temperature"], own["top_p"], own["min_p"]) == (0.5, None, 0.1)

@@ -16,6 +16,8 @@ from safetensors.torch import load_file
 from waveletgpt.common.files import lock
 from waveletgpt.models.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 Metrics = Callable[[Path], list[tuple[float, ...]]]
 SAME_BYTES = ("last/model.safetensors", "best/model.safetensors", "samples/step-000002.txt", "samples/step-000004.txt")

@@ -23,6 +23,8 @@ from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.trainer import train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # torchrun would say that it sets it
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

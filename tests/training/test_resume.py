@@ -95,6 +95,7 @@ def test_a_run_that_failed_goes_on_from_its_last_evaluation(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_stops_and_says_how_to_go_on(
     debug: Debug, data: Path, tmp_path: Path, metrics: Metrics, number: signal.Signals
@@ -231,7 +232,7 @@ def test_a_run_goes_on_with_other_settings_if_that_is_meant(
     assert changes == [{"step": 20, "before": {"batch_size": 8, "steps": 20}}]
     train(replace(more))  # from now on these are its settings
     fewer = replace(more, steps=20, allow_changes=True)
-    assert "--steps is 20, and" in refused(fewer)
+    assert "--steps is 20, but" in refused(fewer)
 
 
 def test_a_run_is_not_resumed_on_other_data(

@@ -182,6 +182,7 @@ def test_the_settings_of_the_process_are_restored(
     debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
+    torch.set_float32_matmul_precision("highest")  # PyTorch's default
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     evaluated = trainer.evaluate
 

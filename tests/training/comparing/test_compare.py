@@ -18,6 +18,8 @@ from waveletgpt.training import compare
 from waveletgpt.training.comparing.trial import Trial
 from waveletgpt.training.config import PRESETS, TrainConfig
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 PLAIN = ["--preset", "debug", "--device", "cpu", "--precision", "float32"]
 Run = Callable[..., tuple[int, str, str]]

@@ -18,6 +18,8 @@ from waveletgpt.training.comparing.trial import Outcome, Trial, config_from_dict
 from waveletgpt.training.config import PRESETS, TrainConfig
 from waveletgpt.training.runs.state import read_facts
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 
 

@@ -202,6 +202,7 @@ def check_that_the_rest_is_done(long_source: Path, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["anew", "long", "out"]
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_continues_where_it_stopped(
     under_way: subprocess.Popen[str], long_source: Path, tmp_path: Path
 ) -> None:
@@ -211,6 +212,7 @@ def test_a_killed_preparation_continues_where_it_stopped(
     check_that_the_rest_is_done(long_source, tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_at_once_and_says_how_to_go_on(
     under_way: subprocess.Popen[str], long_source: Path, tmp_path: Path
 ) -> None:
@@ -225,6 +227,7 @@ def test_ctrl_c_ends_all_processes_at_once_and_says_how_to_go_on(
     check_that_the_rest_is_done(long_source, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc")
 def test_ctrl_c_is_quiet_while_processes_start(long_source: Path, tmp_path: Path) -> None:
     with subprocess.Popen(
@@ -247,6 +250,7 @@ def test_a_password_in_a_url_is_not_written_down(tmp_path: Path) -> None:
     assert config.provenance("", "")["origin"] == "https://example.org/a/text.zip?b=@"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", MODULES)
 def test_the_command_says_what_it_made_and_what_it_skipped(
     modality: str, sources: dict[str, Path], tmp_path: Path

@@ -22,6 +22,7 @@ def test_every_piece_is_in_one_split_and_no_split_is_empty(lengths: list[float])
     assert set(splits.values()) == {"train", "val", "test"}
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(st.floats(1, 5), min_size=60, max_size=200))
 def test_val_and_test_hold_6_percent_each(lengths: list[float]) -> None:
