@@ -1,4 +1,4 @@
-"""Two ways to go on when the context is full: cut it by half and read it anew, or a rolling cache.
+"""Two ways to continue when the context is full: read its last half again, or roll the cache.
 
 A rolling cache keeps the keys and values of the last T positions and a wavelet's windows as they are: no pause, but
 the model then sees what training never showed it. Measures the loss on held-out data by position, and the time a token
@@ -29,26 +29,26 @@ from waveletgpt.models.gpt import GPT, Block, rotate, rotation_table
 from waveletgpt.training.data import Dataset, check_long_enough
 
 CONTEXTS = 4
-"""Length of a stretch of data, in contexts."""
+"""Length of each passage of data, in contexts."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """Loss by position and time a token of re-reading and of a rolling cache."""
+    """Loss by position and time per token, for reading again and for a rolling cache."""
 
     checkpoints: tuple[Path, ...]
-    """One or more, of one kind of data."""
+    """Directories of checkpoints, all of one kind of data."""
     data: Path
-    """Prepared data; its val split is read."""
+    """Directory of prepared data. The validation split is used."""
     stretches: int = 48
-    """Stretches of four contexts, spread over the split."""
+    """Number of passages of four contexts, spread evenly over the split."""
     rounds: int = 15
-    """Of timing; medians are told."""
+    """Rounds of timing. The result is their median."""
 
 
 @torch.inference_mode()
 def rolling_log_probs(model: GPT, ids: Tensor) -> Tensor:
-    """Log-probabilities (B, S - 1) of ids[:, 1:], each position seeing the last T in every block; ids (B, S)."""
+    """Log-probabilities (B, S - 1) of ids[:, 1:], for ids (B, S). In every block, a position sees the last T."""
     c, S = model.config, ids.shape[1] - 1
     if c.positions != "rope":
         raise InputError("learned positions end with the context: their cache cannot roll")
@@ -70,7 +70,7 @@ def rolling_log_probs(model: GPT, ids: Tensor) -> Tensor:
 
 
 def losses(model: GPT, tokens: Any, config: Config, advance: Any) -> dict[str, dict[str, float]]:
-    """Nats per token of both ways, by stretch of positions."""
+    """Nats per token of both ways, by range of positions."""
     T = model.config.block_size
     length = CONTEXTS * T + 1
     offsets = np.linspace(0, len(tokens) - length, config.stretches).astype(int)
@@ -97,7 +97,7 @@ def losses(model: GPT, tokens: Any, config: Config, advance: Any) -> dict[str, d
 
 @torch.inference_mode()
 def times(model: GPT, rounds: int) -> dict[str, float]:
-    """Milliseconds a token past the first context, without drawing it, of both ways in turn."""
+    """Milliseconds per token past the first context, for both ways in turn. Sampling is left out."""
     T = model.config.block_size
     half = T // 2
     decoder = make_decoder(model)
@@ -111,7 +111,7 @@ def times(model: GPT, rounds: int) -> dict[str, float]:
         seconds["re-reading"].append((time.perf_counter() - started) / half)
         started = time.perf_counter()
         for _ in range(half - 1):
-            cast("Any", decoder).length = T - 1  # as much to attend to as a full cache that rolls
+            cast("Any", decoder).length = T - 1  # attention then reads as much as in a full rolling cache
             decoder.step(token)
         seconds["rolling"].append((time.perf_counter() - started) / (half - 1))
     figures = {way: round(1e3 * median(of), 4) for way, of in seconds.items()}
@@ -120,7 +120,7 @@ def times(model: GPT, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     config = tyro.cli(Config, description=__doc__)
     torch.set_num_threads(1)
     tokens = Dataset.open(config.data).tokens("val")

@@ -48,13 +48,13 @@ class Config:
     prompt: int = 256
     """Positions read before the first token."""
     tokens: int = 64
-    """Tokens of every stream in a round."""
+    """Tokens per stream in each round."""
     rounds: int = 7
-    """Turns that every contender takes. Medians are over rounds."""
+    """Rounds. Every contender takes one turn in each. Results are medians over rounds."""
     seconds: float = 2.0
-    """Longest turn: slower contenders make fewer tokens, at least two."""
+    """Longest turn. Slower contenders generate fewer tokens, but two at least."""
     far: int = 100_000
-    """How far one stream is followed, to see whether a token's time grows; 0 leaves that out."""
+    """Length of one long stream, to see whether the time per token grows; 0 skips this."""
     threads: int = 1
     """CPU threads of PyTorch operations."""
     device: str = "auto"
@@ -76,12 +76,12 @@ class Config:
 
 
 Turn = Callable[[Tensor, int], Iterator[float]]
-"""Continue a prompt (B, P) by a number of tokens: the time on the clock when each is there."""
+"""From a prompt (B, P) and a number of tokens to the clock time at which each token was ready."""
 
 
 @dataclass
 class Times:
-    """Of one contender at one batch size."""
+    """Times of one contender at one batch size."""
 
     first: list[float] = field(default_factory=list)
     """Seconds from the prompt to the first token, by round."""
@@ -89,7 +89,7 @@ class Times:
     """Seconds of every later step, by round."""
 
     def figures(self, batch: int) -> dict[str, float]:
-        """In the units of the table."""
+        """The times in the units of the table."""
         every = sorted(1e3 * step for steps in self.steps for step in steps)
         speed = median(batch / fmean(steps) for steps in self.steps)
         return {
@@ -148,7 +148,7 @@ def huggingface(config: GPTConfig, device: torch.device) -> Turn | None:
     model = GPT2LMHeadModel(shape).to(device).eval()
 
     class Clock(LogitsProcessor):  # type: ignore[misc]
-        """Sees every token's logits as they come; the sample itself takes a few microseconds more."""
+        """Notes when the logits of each token are ready. Sampling takes a few microseconds more."""
 
         def __init__(self) -> None:
             self.ticks: list[float] = []
@@ -177,7 +177,7 @@ def huggingface(config: GPTConfig, device: torch.device) -> Turn | None:
 
 
 def take_turn(turn: Turn, prompt: Tensor, config: Config, times: Times, count: int) -> None:
-    """Let a contender make up to `count` tokens."""
+    """Let a contender generate up to `count` tokens."""
     begun = last = time.perf_counter()
     steps: list[float] = []
     for tick in turn(prompt, count):
@@ -192,14 +192,14 @@ def take_turn(turn: Turn, prompt: Tensor, config: Config, times: Times, count: i
 
 
 def tokens_in(turn: Turn, prompt: Tensor, config: Config) -> int:
-    """How many tokens fit into a turn: transformers' `generate` cannot be stopped in the middle."""
+    """Number of tokens that fit into a turn. It is needed since transformers' `generate` cannot be stopped."""
     begun = time.perf_counter()
     list(turn(prompt, 2))
     return max(2, min(config.tokens, int(config.seconds / (time.perf_counter() - begun) * 2)))
 
 
 def compare(config: Config, device: torch.device) -> dict[str, Any]:
-    """Figures of every contender at every batch size."""
+    """Results of every contender at every batch size."""
     models = {mixer: GPT(config.shape(mixer)).to(device).eval() for mixer in MIXERS}
     contenders = {mixer: ours(model) for mixer, model in models.items()}
     contenders["none, plain PyTorch"] = ours(models["none"], "eager")
@@ -232,7 +232,7 @@ def compare(config: Config, device: torch.device) -> dict[str, Any]:
 
 
 def bytes_a_step(model: GPT, batch: int, config: Config) -> float:
-    """Bytes of weights, and of the cache that is filled in the middle of a turn."""
+    """Bytes of the weights, and of the part of the cache that is in use in the middle of a turn."""
     filled = min(config.block_size, config.prompt + config.tokens / 2) / config.block_size
     return 4 * model.n_parameters() + model.cache_bytes(batch) * filled
 
@@ -251,7 +251,7 @@ def bandwidth(model: GPT, batch: int, config: Config, device: torch.device) -> f
 
 
 def followed(config: Config, device: torch.device) -> dict[str, Any]:
-    """Milliseconds a token in two contexts' worth of tokens, from ever farther on in one stream of each mixer."""
+    """Milliseconds per token over two contexts, at growing positions of one stream, for each mixer."""
     span = 2 * config.block_size
     places = [place for place in (100, 1_000, 10_000, 100_000, 1_000_000) if place < config.far] + [config.far]
     report = {}
@@ -273,7 +273,7 @@ def followed(config: Config, device: torch.device) -> dict[str, Any]:
 
 
 def together(config: Config, device: torch.device) -> dict[str, float]:
-    """Tokens a second of a baseline and a haar model, each alone, and both at once in two threads."""
+    """Tokens per second of a baseline and a haar model: each alone, and both at once in two threads."""
     models = [GPT(config.shape(mixer)).to(device).eval() for mixer in ("none", "haar")]
     count = 4 * config.block_size
 
@@ -300,7 +300,7 @@ def together(config: Config, device: torch.device) -> dict[str, float]:
 
 
 def start_up() -> dict[str, float]:
-    """Seconds that a fresh process takes to have the engine ready: compiled, and loaded from the cache on disk."""
+    """Seconds until the engine is ready in a new process: when it is compiled, and when it is cached on disk."""
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, "NUMBA_CACHE_DIR": cache}
         command = [sys.executable, "-c", COLD_START]
@@ -312,7 +312,7 @@ def start_up() -> dict[str, float]:
 
 
 def show(report: dict[str, Any], console: Console) -> None:
-    """Tables for people."""
+    """Print the results as tables."""
     titles = ("tokens/s", "x real time", "ms a step: p50", "p95", "first token, ms", "time over none")
     for batch, part in report["batches"].items():
         table = Table("contender", *titles, title=f"{batch} at once")
@@ -341,7 +341,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     config = tyro.cli(Config, description=__doc__)
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)

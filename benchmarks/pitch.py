@@ -1,4 +1,4 @@
-"""Whether what the audio checkpoints generate from silence has a pitch: how periodic it is, beside filtered noise.
+"""Does the audio that checkpoints generate from silence have a pitch? Its periodicity, beside that of filtered noise.
 
 Prints a line a checkpoint, then one JSON object: the periodicity of each sample, 1 for a periodic wave.
 """
@@ -23,7 +23,7 @@ LONGEST_PERIOD = 400  # samples, 40 Hz
 
 @dataclass(frozen=True)
 class Config:
-    """How periodic the sound of checkpoints is."""
+    """Periodicity of the audio that checkpoints generate."""
 
     checkpoints: tuple[Path, ...] = (Path("checkpoints/audio-baseline"), Path("checkpoints/audio-haar"))
     temperature: float = 0.85
@@ -66,7 +66,7 @@ def measure(checkpoint: Path, *, temperature: float, length: int, samples: int) 
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     config = parse(Config, description=__doc__)
     torch.set_num_threads(1)
     report: dict[str, list[float]] = {"filtered noise": [round(periodicity(filtered_noise()), 2)]}

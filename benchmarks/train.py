@@ -35,7 +35,7 @@ from waveletgpt.training.ranks.devices import pick_autocast, pick_device, pick_p
 
 BASELINE = "none"
 WARM_UP = 2
-"""Steps of each contender before the clock runs: they allocate, and compile if asked to."""
+"""Steps of each contender that are not timed. They allocate memory, and compile with --compile."""
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 PEAK_MEMORY = "peak-memory"
 """First argument of the child process that measures one contender's memory; its settings come on standard input."""
@@ -46,18 +46,18 @@ class Config:
     """Training speed at the paper's shape, side by side on the same batches."""
 
     contenders: tuple[str, ...] = ("none", "haar", "learnable", "transformers", "torch")
-    """What to time; `none`, the baseline of the ratios, must be among them."""
+    """Mixers and other models to time. `none` must be among them: ratios are relative to it."""
     model: GPTConfig = field(default_factory=GPTConfig)
-    """The shape of all contenders; the mixer is decided by --contenders."""
+    """Shape of all contenders. --contenders sets the mixer."""
     batch_size: int = 4
     steps: int = 15
-    """Rounds, after two that do not count."""
+    """Timed rounds. Two rounds before them are not timed."""
     device: str = "auto"
-    """auto (an accelerator where there is one), cpu, cuda, ..."""
+    """auto (CUDA if there is a CUDA device, else the CPU), cpu, cuda, ..."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """auto is what the trainer would choose for the device."""
+    """auto is what the trainer uses on this device."""
     threads: int = 0
-    """CPU threads; 0 leaves the choice to PyTorch."""
+    """CPU threads; 0 is PyTorch's default."""
     compile: bool = False
     """Compile all contenders with torch.compile."""
     memory: bool = True
@@ -132,11 +132,11 @@ class TorchEncoder(nn.Module):
 
 
 OTHERS: dict[str, Callable[[GPTConfig], nn.Module]] = {"transformers": TransformersGPT2, "torch": TorchEncoder}
-"""Builders of what we are compared with."""
+"""Builders of the models of other libraries."""
 
 
 class Contender:
-    """A model that takes training steps: ours with the trainer's optimizer, others with torch's plain AdamW."""
+    """A model to train. This project's models use the trainer's optimizer, others PyTorch's plain AdamW."""
 
     def __init__(self, name: str, config: Config, device: torch.device) -> None:
         torch.manual_seed(config.seed)
@@ -153,7 +153,7 @@ class Contender:
             self.model.compile()
 
     def step(self, tokens: Tensor) -> float:
-        """Learn from `tokens` (B, T + 1); returns the seconds until the device has done so."""
+        """Train on `tokens` (B, T + 1). Returns the seconds until the device is done."""
         synchronize(self.device)
         started = time.perf_counter()
         with self.autocast():
@@ -180,7 +180,7 @@ def measure(config: Config) -> dict[str, Any]:
     for number in range(-WARM_UP, config.steps):
         tokens = batch(config, number + WARM_UP).to(device)
         turn = number % len(names)
-        for name in names[turn:] + names[:turn]:  # each has every place in a round, and so every neighbour's caches
+        for name in names[turn:] + names[:turn]:  # so each contender comes after every other one, and meets its caches
             elapsed = contenders[name].step(tokens)
             if number >= 0:
                 seconds[name].append(elapsed)
@@ -214,7 +214,7 @@ def measure(config: Config) -> dict[str, Any]:
 
 
 def set_up(config: Config) -> torch.device:
-    """Set what holds for the whole process, as the trainer does; returns the device."""
+    """Set threads and precision for the process, as the trainer does. Returns the device."""
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision("high")
@@ -222,7 +222,7 @@ def set_up(config: Config) -> torch.device:
 
 
 def batch(config: Config, number: int) -> Tensor:
-    """The ids (B, T + 1) that every contender learns from in a round."""
+    """The ids (B, T + 1) that every contender trains on in a round."""
     generator = torch.Generator().manual_seed(config.seed + number)
     shape = config.batch_size, config.model.block_size + 1
     return torch.randint(config.model.vocab_size, shape, generator=generator)
@@ -241,7 +241,7 @@ def spread(values: list[float]) -> dict[str, float]:
 
 
 def matrix_flops(config: Config, device: torch.device, repetitions: int = 5) -> float:
-    """Operations a second of one large square matrix product in the precision of the run: what can be achieved."""
+    """Operations per second of one large square matrix product in the run's precision: the speed that is possible."""
     size = MATRIX_SIZE.get(device.type, MATRIX_SIZE["cpu"])
     dtype = getattr(torch, pick_precision(config.precision, device))
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
@@ -256,7 +256,7 @@ def matrix_flops(config: Config, device: torch.device, repetitions: int = 5) -> 
 
 
 def peak_memory(name: str, config: Config) -> dict[str, int]:
-    """Bytes that training takes at most, by a process of its own, and those of the libraries that it has loaded."""
+    """Peak memory of training in a new process, and the memory of its libraries alone, in bytes."""
     child = subprocess.run(
         [sys.executable, str(Path(__file__).resolve()), PEAK_MEMORY, name],
         input=json.dumps(asdict(config)),
@@ -272,11 +272,11 @@ def peak_memory(name: str, config: Config) -> dict[str, int]:
 
 
 def report_peak_memory(name: str, config: Config) -> None:
-    """What the child of `peak_memory` does: take two steps and print the figures."""
+    """Run in the child process of `peak_memory`: take two steps and print the memory."""
     device = set_up(config)
     smallest = replace(config.model, n_layer=2, n_embd=2 * config.model.n_head, n_hidden=1, block_size=2, n_levels=1)
     Contender(name, replace(config, model=smallest, compile=False), device).step(torch.zeros(1, 3).long().to(device))
-    libraries = 0 if device.type == "cuda" else resident("VmRSS")  # all that a step needs is loaded
+    libraries = 0 if device.type == "cuda" else resident("VmRSS")  # everything that a step needs is loaded
     contender = Contender(name, config, device)
     for number in range(WARM_UP):
         contender.step(batch(config, number).to(device))
@@ -285,7 +285,7 @@ def report_peak_memory(name: str, config: Config) -> None:
 
 
 def resident(entry: str) -> int:
-    """Bytes of main memory that this process takes up: VmRSS now, VmHWM at most.
+    """Bytes of main memory that this process uses: VmRSS now, VmHWM at its peak.
 
     From Linux itself: getrusage's maximum also counts the process that this one was started from.
     """
@@ -297,7 +297,7 @@ def resident(entry: str) -> int:
 
 
 def table(report: dict[str, Any]) -> Table:
-    """The report for reading."""
+    """Print the report as tables."""
     shape = report["shape"]
     view = Table(
         title=f"Training: {shape['n_layer']} blocks, {shape['n_embd']} coordinates, T = {shape['block_size']}, "
@@ -327,7 +327,7 @@ def table(report: dict[str, Any]) -> Table:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print its results."""
     if sys.argv[1:2] == [PEAK_MEMORY]:
         settings = json.load(sys.stdin)
         settings |= {"model": GPTConfig(**settings["model"]), "contenders": tuple(settings["contenders"])}

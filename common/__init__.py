@@ -1,1 +1,1 @@
-"""What every other folder may use: the user's errors and safe writes."""
+"""Code that every other folder may use: errors, files, units, progress, the kinds of data."""

@@ -1,4 +1,4 @@
-"""Command lines from typed settings. What is wrong with one is told in one line."""
+"""Command lines from typed settings. An error in one is a single line."""
 
 import re
 import sys

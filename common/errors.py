@@ -1,4 +1,4 @@
-"""Errors that are the input's fault, told in one line."""
+"""Errors caused by the input. Each is a single line."""
 
 import json
 import os
@@ -43,10 +43,10 @@ def exit_with(message: str, status: int) -> NoReturn:
     """
     line = f"error: {' '.join(message.split())}"
     if "TORCHELASTIC_ERROR_FILE" in os.environ:
-        told = {"message": {"message": line, "extraInfo": {"timestamp": int(time.time())}}}
-        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(told), encoding="utf-8")
+        report = {"message": {"message": line, "extraInfo": {"timestamp": int(time.time())}}}
+        Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(report), encoding="utf-8")
     if os.environ.get("LOCAL_RANK", "0") == "0":
         print(line, file=sys.stderr)
     else:
-        time.sleep(1)  # or torchrun, seeing this one gone, may end the first before it has spoken
+        time.sleep(1)  # else torchrun may see this process end and stop the first one before it has printed its error
     sys.exit(status)

@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def take(config: Config, url: str) -> None:
-    """Drive the page at `url` and write the picture."""
+    """Open the page at `url`, press Generate if asked to, and write the picture."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         raise InputError("there is no Chromium here; install it, on Debian with `apt-get install chromium`")
@@ -75,7 +75,7 @@ def take(config: Config, url: str) -> None:
         page.get_by_role("tab", name=config.tab.capitalize()).click()
         fill(page, config)
         if not config.after:
-            page.wait_for_timeout(1000)  # fades, and what the models think of each other
+            page.wait_for_timeout(1000)  # until fades have ended and the models have scored each other
         page.screenshot(path=config.out, full_page=config.whole)
         browser.close()
 
@@ -101,7 +101,7 @@ def fill(page: Page, config: Config) -> None:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """An unused port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Measures of recorded music: which notes can be told in it, and how loud it is."""
+"""Measures of audio: which notes it holds, and how loud it is."""
 
 import itertools
 from dataclasses import dataclass
@@ -36,16 +36,16 @@ class AudioMeasures:
         self.tokenizer = tokenizer
 
     def numbers(self, ids: Tensor) -> dict[str, float]:
-        """How many different notes can be told, whether at least two can, the share of time in which a steady note
-        sounds, and the loudness in dBFS.
+        """The number of different notes, whether there are at least two, the share of time with a steady note, and the
+        loudness in dBFS.
         """
         waveform = self.tokenizer.decode(ids).double().numpy()
         rate = self.tokenizer.sample_rate
         found = notes(waveform, rate)
-        told = len({note.pitch for note in found if abs(note.cents) <= IN_TUNE})
+        different = len({note.pitch for note in found if abs(note.cents) <= IN_TUNE})
         return {
-            "different_notes": float(told),
-            "two_notes_or_more": float(told >= 2),
+            "different_notes": float(different),
+            "two_notes_or_more": float(different >= 2),
             "steady": sum(note.seconds for note in found) / (len(waveform) / rate),
             "loudness": 20 * float(np.log10(np.sqrt(np.mean(waveform**2)) + 1e-6)),
         }
@@ -72,7 +72,7 @@ class Note:
 
 
 def notes(waveform: Samples, rate: int) -> list[Note]:
-    """The notes that can be told in a waveform (S,): steady pitches of 0.2 s or more, one at a time."""
+    """The notes in a waveform (S,), one at a time: pitches that stay steady for 0.2 s or more."""
     pitches = 69 + 12 * np.log2(fundamental(waveform, rate) / 440)
     found, i = [], 0
     while i < len(pitches):

@@ -68,7 +68,7 @@ def sample(
 ) -> list[Tensor]:
     """Generate `count` samples of `length` ids each from the ids `start` (P,), which are no part of them.
 
-    `advance` is told how many ids were just drawn.
+    Calls `advance` with the number of ids just drawn.
     """
     rows = []
     for step in generate(
