@@ -82,7 +82,7 @@ class TrainConfig:
     eval_windows: int = 64
     """Windows of the validation split in each evaluation, always the same ones."""
     augment: bool = False
-    """Vary the training windows: music is moved to other keys and tempos."""
+    """Vary the training windows: music changes key and tempo, audio changes loudness and gets some noise."""
     sample_tokens: int | None = None
     """Length in tokens of the sample that each evaluation writes to samples/; 0 for none. The default is 500
     characters, 0.5 s of audio or 500 events."""

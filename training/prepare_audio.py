@@ -26,6 +26,8 @@ from waveletgpt.training.preparing.work import work_folder
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif")
 BUILTIN_PIECES, BUILTIN_SECONDS = 10, 8.0
 MELODIES, MELODY_SECONDS, MELODY_RATE = 300, 30.0, 8000
+MELODY_END = 0.02
+"""A melody ends where no later sample exceeds this: what is silent for long teaches a model to stay silent."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,9 @@ def write_melodies(folder: Path) -> None:
     """Write many melodies, composed and rendered here, as WAV files at 8 kHz."""
     for seed in range(MELODIES):
         sound = render(compose_melody(seed, MELODY_SECONDS), MELODY_RATE)
-        write_wav(folder / f"{seed:04}.wav", sound * (0.5 / sound.abs().max()), MELODY_RATE)
+        sound *= 0.5 / sound.abs().max()
+        heard = int((sound.abs() > MELODY_END).nonzero().max()) + 1
+        write_wav(folder / f"{seed:04}.wav", sound[:heard], MELODY_RATE)
 
 
 EXAMPLES: dict[str, Callable[[Path], None]] = {"pieces": write_examples, "melodies": write_melodies}

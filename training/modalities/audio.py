@@ -1,13 +1,20 @@
-"""Audio: a sample is half a second in a WAV file."""
+"""Audio: a sample is half a second in a WAV file; augmentation changes loudness and adds noise.
+
+Shapes: B windows, T ids in each, V levels.
+"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
-from waveletgpt.training.modalities.base import TrainingModality
+from waveletgpt.common.errors import InputError
+from waveletgpt.training.modalities.base import Draws, TrainingModality, Windows
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from waveletgpt.tokenizers.mulaw import MuLawTokenizer
     from waveletgpt.training.data import Dataset
     from waveletgpt.training.quality.measures import Measures
@@ -17,11 +24,53 @@ CLIP_SECONDS = 2.0
 """Length of the clips that are measured."""
 
 
+CLEAN = 0.15
+"""Share of the windows that augmentation leaves unchanged."""
+NOISE_DBFS = (-65.0, -25.0)
+"""Loudness of the noise that the others get."""
+GAIN_DB = (-9.0, 3.0)
+"""Change of their loudness."""
+
+
 def write(path: Path, tokenizer: "MuLawTokenizer", ids: Tensor) -> None:
     """Write the waveform of `ids` (S,)."""
     from waveletgpt.tokenizers.audio.audio_file import write_wav  # noqa: PLC0415, see TrainingModality
 
     write_wav(path, tokenizer.decode(ids), tokenizer.sample_rate)
+
+
+def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Windows]":
+    """The function that changes the loudness of windows (B, T) and adds white noise, by their draws (B, 2).
+
+    A generated context is never as clean as a recording. Noise in training teaches the model to find the tone in one.
+    Raises InputError if `tokenizer`, its description in dataset.json, is not mu-law.
+    """
+    levels = tokenizer.get("levels")
+    if tokenizer.get("kind") != "mulaw" or not isinstance(levels, int):
+        raise InputError("--augment knows mu-law audio only; prepare the data again, or leave --augment out")
+    mu = levels - 1
+    companded = np.arange(mu + 1) / mu * 2 - 1
+    waveform_of = np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu  # (V,), as MuLawTokenizer.decode
+
+    def change(windows: Windows, draws: Draws) -> Windows:
+        changed = windows.copy()
+        for row, (amount, seed) in zip(changed, draws, strict=True):
+            if amount < CLEAN:
+                continue
+            random = np.random.default_rng(int(seed * 2**53))
+            noise = _amplitude(*NOISE_DBFS, (amount - CLEAN) / (1 - CLEAN)) * random.standard_normal(len(row))
+            waveform = np.clip(waveform_of[row] * _amplitude(*GAIN_DB, random.random()) + noise, -1, 1)
+            level = np.sign(waveform) * np.log1p(mu * np.abs(waveform)) / np.log1p(mu)
+            row[:] = np.floor((level + 1) / 2 * mu + 0.5)
+        return changed
+
+    return change
+
+
+def _amplitude(low: float, high: float, fraction: float) -> float:
+    """The amplitude at a fraction of the way between two levels in decibels."""
+    amplitude: float = 10 ** ((low + (high - low) * fraction) / 20)
+    return amplitude
 
 
 def measures(tokenizer: "MuLawTokenizer", dataset: "Dataset") -> "Measures":  # noqa: ARG001
@@ -35,6 +84,7 @@ TRAINING_MODALITY = TrainingModality(
     suffix=".wav",
     sample_tokens=lambda tokenizer: round(SECONDS * tokenizer.sample_rate),
     write=write,
+    augment=augment,
     measures=measures,
     passage_tokens=lambda tokenizer: round(CLIP_SECONDS * tokenizer.sample_rate),
 )
