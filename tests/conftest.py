@@ -1,4 +1,4 @@
-"""What several test files need: tiny checkpoints of every kind, prompts to continue, and the page opened on them."""
+"""Fixtures of several test files: tiny checkpoints of every kind, prompts to continue, and a running page."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -18,17 +18,17 @@ from waveletgpt.tokenizers.registry import Tokenizer
 from waveletgpt.training import prepare_text
 
 ALPHABET = "".join(sorted("\n !$&+,./1<>?\\`{}" + "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-SAMPLE_RATE = 4000  # Hz: a second of sound is soon made, and browsers still play it
+SAMPLE_RATE = 4000  # Hz: fast to generate, and browsers still play it
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Tests run side by side; more threads would only wait for each other."""
+    """Use one thread: tests run in parallel, and more threads would only wait for each other."""
     torch.set_num_threads(1)
 
 
 def write_tiny(directory: Path, modality: str, tokenizer: Tokenizer, mixer: str, vocab_size: int = 0) -> Path:
-    """Write a checkpoint of an untrained model, if need be with another vocabulary than its tokenizer's."""
+    """Write a checkpoint of an untrained model; `vocab_size` may differ from the tokenizer's."""
     torch.manual_seed(0)
     config = GPTConfig(
         vocab_size=vocab_size or tokenizer.vocab_size,
@@ -54,7 +54,7 @@ def write_tiny(directory: Path, modality: str, tokenizer: Tokenizer, mixer: str,
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manual that comes with Python, prepared."""
+    """Python's built-in manual as a prepared text dataset."""
     out = tmp_path_factory.mktemp("data") / "manual"
     prepare_text.prepare(prepare_text.Config(source="builtin", out=out))
     return out
@@ -68,7 +68,7 @@ def save_tiny() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory of `{text,audio,music}-{baseline,haar}`."""
+    """A directory of the checkpoints `{text,audio,music}-{baseline,haar}`."""
     directory = tmp_path_factory.mktemp("checkpoints")
     tokenizers: dict[str, Tokenizer] = {
         "text": CharacterTokenizer(ALPHABET),
@@ -114,13 +114,13 @@ def unused_port() -> int:
 
 @pytest.fixture
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """A port of 127.0.0.1 that no program listens on."""
     return unused_port()
 
 
 @pytest.fixture(scope="session")
 def page_url(tiny_checkpoints: Path) -> Iterator[str]:
-    """The address of the page, open on the tiny checkpoints."""
+    """The address of a running page that serves the tiny checkpoints."""
     from waveletgpt.app.web.page import open_page
 
     page = open_page(tiny_checkpoints, "127.0.0.1", unused_port(), block=False)

@@ -19,7 +19,7 @@ SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("
 
 
 def imported(path: Path) -> Iterator[str]:
-    """Every name that a source imports, dotted, from the top."""
+    """The full dotted name of everything that a source imports."""
     package = ["waveletgpt", *path.relative_to(ROOT).parent.parts]
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -56,7 +56,7 @@ ROOMS = {
     "app/modalities": {"checkpoints", "streaming", "drawing", "web.markup"},
     "app/web": {"checkpoints", "streaming", "results", "modalities"},
 }
-"""What each room may import of its own folder, beside itself; docs/architecture.md says why."""
+"""The modules of its own folder that each part may import beside itself; docs/architecture.md says why."""
 
 
 def test_every_room_is_listed_in_the_documents_and_in_the_package() -> None:
@@ -111,6 +111,6 @@ def test_nothing_is_unpickled() -> None:
 
 
 def test_sources_are_short() -> None:
-    """One idea a file."""
+    """A file holds one idea, so it has at most 350 lines."""
     for path in SOURCES:
         assert len(path.read_text(encoding="utf-8").splitlines()) <= 350, path

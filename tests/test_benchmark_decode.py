@@ -21,7 +21,7 @@ def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)
     return module
 
@@ -54,7 +54,7 @@ def test_decoding_is_compared_at_every_batch_size() -> None:
 
 
 def test_a_rolling_cache_is_what_a_single_stream_would_compute(tmp_path: Path) -> None:
-    """Up to the context it equals a full pass, and past it every position sees the last T alone."""
+    """Within the context, decoding equals a full pass. Beyond it, every position sees only the last T tokens."""
     context = load("context")
     shape = load("decode").Config(n_layer=1, n_embd=16, block_size=16).shape("none")
     torch.manual_seed(0)
@@ -64,7 +64,7 @@ def test_a_rolling_cache_is_what_a_single_stream_would_compute(tmp_path: Path) -
     ids = torch.randint(256, (2, 40))
     log_probs = context.rolling_log_probs(model, ids)
     with torch.no_grad():
-        for t in (1, 7, 16, 17, 30, 39):  # with one block, the last T are all that matters, wherever they stand
+        for t in (1, 7, 16, 17, 30, 39):  # with one block, only the last T tokens matter
             expected = model(ids[:, max(0, t - 16) : t])[:, -1].log_softmax(-1).gather(-1, ids[:, t, None])[:, 0]
             torch.testing.assert_close(log_probs[:, t - 1], expected, rtol=0, atol=1e-5)
 

@@ -36,7 +36,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def check(report: dict[str, Any], contenders: set[str], steps: int) -> None:
-    """Every figure is that of the step times beside it."""
+    """Check that every number of the report follows from its step times."""
     assert set(report["contenders"]) == contenders
     n_tokens = report["batch_size"] * report["shape"]["block_size"]
     base = report["contenders"]["none"]["step_seconds"]
@@ -65,7 +65,7 @@ def test_the_script_prints_a_table_and_a_line_of_json() -> None:
     for figures in report["contenders"].values():
         memory = figures["memory"]
         assert 2**20 < memory["libraries_bytes"] <= memory["peak_bytes"]
-        assert memory["peak_bytes"] - memory["libraries_bytes"] < 2**28  # of a model this small
+        assert memory["peak_bytes"] - memory["libraries_bytes"] < 2**28  # the model is small
     assert report["threads"] == 1
     assert not report["compiled"]
 

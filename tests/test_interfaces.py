@@ -1,4 +1,4 @@
-"""What is relied on from outside: names, signatures, defaults and commands."""
+"""The public interface: names, signatures, defaults and commands."""
 
 import inspect
 import os
@@ -102,7 +102,7 @@ def test_make_app_opens_the_app_on_port_7860_unless_told_otherwise() -> None:
     make = shutil.which("make")
     if make is None:
         pytest.skip("there is no make here")
-    inherited = ("PORT", "MFLAGS", "MAKE")  # from the `make test` that may be running this
+    inherited = ("PORT", "MFLAGS", "MAKE")  # set by `make test`, if that runs this test
     env = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
     for words, port in (([], 7860), (["PORT=1234"], 1234)):
         told = subprocess.run(

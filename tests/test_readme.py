@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 WITH_COMMANDS = [README, *(DOCS / f"{name}.md" for name in ("training", "comparing", "generating", "results"))]
-"""Pages whose commands run, in this order, in one folder."""
+"""Pages whose commands are run in one folder, in this order."""
 WITH_PATHS = [*WITH_COMMANDS, DOCS / "architecture.md", DOCS / "log.md"]
 ALL = [README, ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
 LENGTHS = {"text": "20", "audio": "0.01", "music": "20"}
-"""How much each kind of data generates here."""
+"""The values of the flags that set how much each kind of data generates in these tests."""
 
 
 def commands(page: Path) -> list[str]:
@@ -46,17 +46,17 @@ def with_flag(words: list[str], flag: str, *values: str) -> list[str]:
 
 
 def reduced(line: str) -> list[str]:
-    """The command at debug size and on builtin data: the same flags, smaller values."""
+    """The command with its flags kept and their values reduced to the debug preset and builtin data."""
     words = shlex.split(line)
     script = next((Path(word).stem for word in words if word.endswith(".py")), words[1])
     if script.startswith("prepare_"):
         words = with_flag(words, "--source", "builtin")
-        if "--keep-together" in words:  # names files of the real data
+        if "--keep-together" in words:  # its values name files of the real data
             at = words.index("--keep-together")
             del words[at : at + 1 + len(values_of(words, "--keep-together"))]
     elif script.startswith("train_") or script == "compare":
         words = with_flag(with_flag(words, "--no-tensorboard"), "--preset", "debug")
-        steps = "30" if "--resume" in words else "10"  # more than the run that is resumed has
+        steps = "30" if "--resume" in words else "10"  # a resumed run needs more steps than it already has
         words = with_flag(with_flag(words, "--steps", steps), "--eval-every", "10")
         for block_size in values_of(words, "--model.block-size"):
             words = with_flag(words, "--model.block-size", str(int(block_size) // 8))
@@ -69,7 +69,7 @@ def reduced(line: str) -> list[str]:
                     words = with_flag(words, flag, *values[:count])
     elif script == "evaluate":
         words = with_flag(words, "--windows", "4")
-        if values_of(words, "--checkpoint")[0].startswith("checkpoints/"):  # knows the alphabet of the real data
+        if values_of(words, "--checkpoint")[0].startswith("checkpoints/"):  # trained on the alphabet of the real data
             words = with_flag(words, "--checkpoint", "runs/text-debug/best")
     else:
         assert words[:2] == ["waveletgpt", "generate"], f"this test does not know the command {line}"
@@ -141,7 +141,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def environment() -> dict[str, str]:
-    """With the scripts of this Python first on the path, and one thread a process."""
+    """Environment variables: this Python's scripts come first on the path, and each process has one thread."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
 
@@ -165,7 +165,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
             if words in ran:
                 continue
             same = next((other for other in ran if "--source" in words and anywhere(other) == anywhere(words)), None)
-            if same:  # the same builtin data under another name
+            if same:  # one builtin source under two names
                 source, target = (tmp_path / values_of(command, "--out")[0] for command in (same, words))
                 shutil.copytree(source, target)
                 continue

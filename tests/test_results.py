@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def results() -> ModuleType:
-    """docs/results.py"""
+    """The module docs/results.py, imported."""
     spec = importlib.util.spec_from_file_location("results", ROOT / "docs" / "results.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -53,7 +53,7 @@ def test_a_changed_number_changes_the_page(results: ModuleType, monkeypatch: pyt
 def test_the_blocks_a_baseline_needs_lie_between_two_measured(results: ModuleType) -> None:
     plain = [(4, 3.0), (8, 2.0), (16, 1.5)]
     assert results.blocks_for(3.5, plain) == "fewer than 4"
-    assert results.blocks_for(2.5, plain) == "5.7"  # half way in the logarithm
+    assert results.blocks_for(2.5, plain) == "5.7"  # halfway on a logarithmic scale
     assert results.blocks_for(2.0, plain) == "8.0"
     assert results.blocks_for(1.4, plain) == "none up to 16 reaches it"
 

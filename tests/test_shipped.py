@@ -1,4 +1,4 @@
-"""The checkpoints that come with the project are whole, small, honest, and know their data."""
+"""The checkpoints in the repository are complete, small, correctly described, and have learned their data."""
 
 import json
 import math
@@ -92,7 +92,7 @@ def test_music_models_know_tonal_music(name: str) -> None:
 
 
 def made(name: str, count: int, *, samples: int = 1, temperature: float = 1.0) -> list[Tensor]:
-    """What a checkpoint generates from its start: ids (count,) of each sample."""
+    """The ids (count,) of each sample that a checkpoint generates without a prompt."""
     checkpoint = load_checkpoint(SHIPPED / name)
     start = tokenizer_from_dict(checkpoint.info.tokenizer).start.expand(samples, -1)
     steps = generate(checkpoint.model, start, count, temperature=temperature)

@@ -1,4 +1,4 @@
-"""`waveletgpt generate`, and what is said of bad input."""
+"""`waveletgpt generate`, and its messages about bad input."""
 
 import shutil
 import subprocess

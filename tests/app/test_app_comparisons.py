@@ -1,4 +1,4 @@
-"""The tab that shows comparisons."""
+"""The page's tab that shows comparisons."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""Each modality from a prompt to a result, and the figures."""
+"""Each modality from a prompt to a result, and the figures that are drawn."""
 
 import ast
 import base64
@@ -132,7 +132,7 @@ def test_sound_figure_has_time_in_seconds_and_frequency_in_khz() -> None:
     figure = drawn(sound_figure(np.zeros(3000, np.float32), 2000, "silence", boundary=0.5, total=4.0))
     assert figure.attrib["aria-label"] == "silence"
     assert {"seconds", "kHz", "amplitude"} <= set(texts(figure))
-    assert texts(figure)[-6:] == ["0", "1", "2", "3", "4", "seconds"]  # it grows within its final extent
+    assert texts(figure)[-6:] == ["0", "1", "2", "3", "4", "seconds"]  # the axis has its final extent from the start
     (image,) = figure.iter(f"{SVG}image")
     wave, spectrum = (rect for rect in figure.iter(f"{SVG}rect") if rect.get("fill") == "none")
     width = float(spectrum.attrib["width"])
@@ -200,7 +200,7 @@ def test_piano_roll_draws_every_note_between_its_times() -> None:
         assert seconds(x + float(rect.attrib["width"])) == pytest.approx(end, abs=0.01)
     row = float(first.attrib["height"]) / 0.9
     assert float(first.attrib["y"]) - float(second.attrib["y"]) == pytest.approx(7 * row, abs=0.3)  # 7 keys apart
-    assert first.attrib["fill"] != second.attrib["fill"]  # velocity
+    assert first.attrib["fill"] != second.attrib["fill"]  # velocity sets the colour
     assert {"C4", "seconds", "pitch", "velocity"} <= set(texts(figure))
     (mark,) = (path for path in figure.iter(f"{SVG}path") if path.get("class") == "mark")
     assert seconds(float(mark.attrib["d"].split()[0][1:])) == pytest.approx(1.25, abs=0.01)

@@ -1,4 +1,4 @@
-"""The page's handlers, and its endpoints as a client sees them."""
+"""The handlers of the page, and its HTTP endpoints called by a client."""
 
 import itertools
 import math
@@ -49,7 +49,7 @@ PROMPT = {
 
 @pytest.fixture(scope="module", autouse=True)
 def ready() -> None:
-    """Tests do not wait for the engine, except the one about it."""
+    """No test waits for the engine to be ready, except the test of that wait."""
     streaming.make_ready()
 
 
@@ -203,7 +203,7 @@ def test_a_file_that_was_not_uploaded_is_not_read(
     with sound_file.open("rb") as file:
         (uploaded,) = httpx.post(f"{page_url}gradio_api/upload", files={"files": file}).json()
     call(uploaded)
-    assert read  # so the call is right, and only where the file lies made the difference
+    assert read  # the call is valid: only the place of the file made it fail
 
 
 def test_a_vocabulary_that_does_not_match(tmp_path: Path, tiny_checkpoints: Path) -> None:
@@ -237,11 +237,11 @@ def test_stopping_ends_with_what_there_is(
     running = handlers.generate(generation, *inputs.values())
     for changes in running:
         assert all("of 2,000 events" in changes[line] for line in lines)
-        if all("tokens/s" in changes[line] for line in lines):  # both have begun
+        if all("tokens/s" in changes[line] for line in lines):  # both models have begun
             break
     handlers.stop(generation)
     *_, stopping, last = running
-    assert list(stopping) == [status] and "Stopping" in stopping[status]  # while the files are written
+    assert list(stopping) == [status] and "Stopping" in stopping[status]  # shown until the files are written
     assert "Stopped" in last[status]
     assert all("of 2,000 events" in last[line] for line in lines)
     assert all(last[button]["interactive"] for column in handlers.tab.columns for button in column.downloads.values())
@@ -318,7 +318,7 @@ def test_two_of_the_same_agree_in_everything(tiny_checkpoints: Path) -> None:
     *_, last = handlers.generate(generation, *inputs.values())
     assert "The two wrote the same 400 samples (0.1000 s)." in unescape(last[handlers.tab.agreement])
     *_, lines = handlers.score(generation)
-    for line in lines.values():  # a model's loss on what its twin wrote is the twin's
+    for line in lines.values():  # each line shows the loss that the other model gives this sample
         own, by_other = re.findall(r"(\d\.\d\d) bits per sample \(by the other model: (\d\.\d\d)\)", line)[0]
         assert float(own) == pytest.approx(float(by_other), abs=0.02)
 
@@ -348,11 +348,11 @@ def test_sound_can_be_heard_while_it_grows(
     inputs = {**PROMPT, "prompt": None, "baseline": "audio-baseline", "wavelet": None, "length": 0.5, "keep": 1}
     player = handlers.tab.columns[0].player
     values = [shown[player] for shown in handlers.generate(Generation(), *inputs.values()) if player in shown]
-    assert values[0] is None  # what was heard before is gone
+    assert values[0] is None  # the earlier sound is removed
     clips = [value["pcm"] for value in values if value and "pcm" in value]
     assert len(clips) > 2 and values[-1]["file"]["path"].endswith("audio-baseline-seed0.wav")
     for shorter, longer in itertools.pairwise(clips):
-        assert longer.startswith(shorter)  # only what was added is sent
+        assert longer.startswith(shorter)  # only the new part is sent
 
 
 def test_the_engine_is_made_ready_once_and_waited_for(text: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:

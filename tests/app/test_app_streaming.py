@@ -48,14 +48,14 @@ def test_a_start_that_is_not_shown_is_no_part_of_the_result(models: list[GPT]) -
 
 
 def steps_of(model: Any) -> Iterator[Step]:
-    """What a stand-in for a model writes: whatever its function yields, as tokens."""
+    """The steps of a stand-in for a model: the tokens that its function yields."""
     for token in model():
         yield Step(torch.tensor([token]), torch.tensor([-1.0]))
 
 
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs' models are functions that yield tokens."""
+    """Replace the models of jobs by functions that yield tokens."""
     monkeypatch.setattr(streaming, "generate", lambda model, *_, **__: steps_of(model))
 
 
@@ -68,7 +68,7 @@ def written(views: list[list[Completion]]) -> list[int]:
 
 
 def test_grows_from_nothing_to_everything_and_earlier_views_stay_as_they_were(stand_ins: None) -> None:
-    seen = threading.Semaphore(0)  # a token is written when the ones before it were seen
+    seen = threading.Semaphore(0)  # a token is written once the earlier ones have been seen
 
     def waiting() -> Iterator[int]:
         for token in range(5):
@@ -91,7 +91,7 @@ def test_models_write_at_the_same_time(stand_ins: None) -> None:
 
     def meeting() -> Iterator[int]:
         for token in range(3):
-            both.wait(20)  # passed by both or by none
+            both.wait(20)  # opens only if both sides arrive
             yield token
 
     *_, last = stream([task(meeting, 3), task(meeting, 3)], Sampling())

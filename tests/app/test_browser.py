@@ -176,7 +176,7 @@ def test_sound_can_be_played_while_it_grows_and_is_not_interrupted(page: Page, s
     panel.locator("input[type=number]").first.fill("5")
     column = panel.locator("#audio-wavelet")
     audio = column.locator("audio")
-    audio.evaluate(  # what is in it when it is played and at every moment until it pauses, and where it was then
+    audio.evaluate(  # notes the sound's source and position while it plays
         """audio => {
             audio.seen = [];
             for (const event of ['playing', 'timeupdate', 'pause'])
@@ -191,15 +191,15 @@ def test_sound_can_be_played_while_it_grows_and_is_not_interrupted(page: Page, s
     expect(column.locator(".player span")).to_contain_text("so far")
     expect(column.get_by_role("button", name="Pause")).to_be_visible()
     longer = column.locator(".metrics").inner_text()
-    expect(column.locator(".metrics")).not_to_have_text(longer)  # it grows meanwhile
-    expect(play).to_be_visible()  # it is over
+    expect(column.locator(".metrics")).not_to_have_text(longer)  # the length grows in the meantime
+    expect(play).to_be_visible()  # playing has ended
     events = audio.evaluate("audio => audio.seen")
     seen = events[: [event for event, *_ in events].index("pause") + 1]
     assert seen[0][0] == "playing"
     assert len({source for _, source, _ in seen}) == 1
-    assert seen[-1][2] > 1  # the second of the prompt, and something more
+    assert seen[-1][2] > 1  # more than the prompt, which has one second
     first = seen[0][1]
-    expect(audio).not_to_have_js_property("src", first)  # a longer one is in
+    expect(audio).not_to_have_js_property("src", first)  # replaced by a longer sound
     assert audio.evaluate("audio => audio.currentTime") == 0
     panel.get_by_role("button", name="Stop").click()
     expect(panel.get_by_text(re.compile("Stopped|Done in"))).to_be_visible()
@@ -218,18 +218,18 @@ def test_stop_leaves_something_to_play(page: Page, slowly: None, tmp_path: Path)
     expect(panel.get_by_text("Stopped.")).to_be_visible()
     seconds = soundfile.info(downloaded(page, column, "wav", tmp_path)).duration
     assert 0 < seconds < 5
-    generate(panel, "0.1")  # the line is free again
+    generate(panel, "0.1")  # the queue accepts a new job
     expect(column.locator(".metrics")).to_contain_text("400 samples")
 
 
 def test_a_second_press_ends_the_first_run_and_its_own_result_is_finished(page: Page, slowly: None) -> None:
     panel = opened(page, "text")
     line = panel.locator("#text-wavelet .metrics")
-    for length in ("2000", "1950"):  # while one writes
+    for length in ("2000", "1950"):  # the second call comes while the first one generates
         panel.locator("input[type=number]").first.fill(length)
         panel.get_by_role("button", name="Generate").click()
         expect(line).to_contain_text(f"of {int(length):,} characters")
-    panel.get_by_role("button", name="Generate").click()  # and at once
+    panel.get_by_role("button", name="Generate").click()  # without a pause
     generate(panel, "100")
     expect(line).to_have_text(re.compile(r"100 characters .*by the other model: \d.*"))
 
@@ -255,7 +255,7 @@ def test_metrics_stay_after_an_error(page: Page) -> None:
     panel.locator("#text-prompt textarea").fill("Zo\u00e9")
     panel.get_by_role("button", name="Generate").click()
     expect(panel.get_by_role("alert")).to_contain_text("position 2")
-    page.wait_for_timeout(1000)  # what is chained to the run comes after it
+    page.wait_for_timeout(1000)  # events chained to the run come after it
     assert [line.inner_text() for line in lines] == before
 
 
@@ -266,7 +266,7 @@ def test_metrics_stay_with_one_checkpoint_alone(browser: Browser, tiny_checkpoin
         page.goto(app.local_url)
         panel = opened(page, "text")
         generate(panel, "100")
-        page.wait_for_timeout(1000)  # what is chained to the run comes after it
+        page.wait_for_timeout(1000)  # events chained to the run come after it
         expect(panel.locator("#text-wavelet .metrics")).to_contain_text("100 characters")
     finally:
         page.close()
@@ -288,7 +288,7 @@ def test_music_goes_on_from_a_midi_file(page: Page, midi_file: Path, tmp_path: P
     panel = opened(page, "music")
     expect(panel.locator("#music-prompt").get_by_text("Click to Upload")).to_be_visible()
     panel.locator("#music-prompt input[type=file]").set_input_files(midi_file)
-    expect(panel.get_by_role("cell", name="scale.mid")).to_be_visible()  # uploaded; before that it is no cell
+    expect(panel.get_by_role("cell", name="scale.mid")).to_be_visible()  # the file name is a cell only after the upload
     generate(panel, "50")
     for side in SIDES:
         column = panel.locator(f"#music-{side}")

@@ -64,7 +64,7 @@ def test_bad_settings_are_refused_in_one_line(
     encoding: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """For any width of the terminal, with colours, in Unicode and in ASCII."""
+    """The error is one line at any terminal width, with colours, in Unicode and in ASCII."""
     monkeypatch.setenv("COLUMNS", str(width))
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), encoding))

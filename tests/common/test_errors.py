@@ -1,4 +1,4 @@
-"""How commands end."""
+"""The exit status and the error message of a command."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def test_an_error_is_one_line(error: BaseException, status: int, line: str, caps
 def test_of_the_processes_of_a_machine_the_first_speaks(
     tmp_path: Path, rank: str, line: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what torchrun shows as the cause is the same line."""
+    """Only the first process prints the error, and torchrun shows that line as the cause."""
     monkeypatch.setattr("waveletgpt.common.errors.time.sleep", lambda _: None)
     monkeypatch.setenv("LOCAL_RANK", rank)
     monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", f"{tmp_path / 'error.json'}")

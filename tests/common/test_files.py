@@ -1,4 +1,4 @@
-"""Writes are whole or not there at all, and nothing of somebody else's is lost."""
+"""A write is complete or leaves nothing, and no file of another program is lost."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ def names(directory: Path) -> list[str]:
 
 @pytest.fixture(params=["exchange", "two renames"])
 def swapping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whether the system can swap two directories in one step."""
+    """True if the system can swap two directories in one step; both cases are tested."""
     if request.param == "two renames":
         monkeypatch.setattr(files, "_exchanged", lambda *_: False)
     return str(request.param)
@@ -46,7 +46,7 @@ def swapping(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "new" / "notes.txt"
     with atomic_path(target) as partial:
-        assert partial.name == "notes.txt"  # writers choose a format by it
+        assert partial.name == "notes.txt"  # writers choose a format by the file name
         partial.write_text("one")
         assert not target.exists()
     assert target.read_text() == "one"
@@ -147,7 +147,7 @@ with files.atomic_directory(target, ["a.txt"]) as partial:
 
 
 def test_what_a_killed_process_left_is_put_back_and_removed(tmp_path: Path) -> None:
-    """Killed between the two renames; but as long as it lives nothing of its is touched."""
+    """The writer is killed between the two renames. While it lives, its files are not touched."""
     target = tmp_path / "place"
     with atomic_directory(target, ["a.txt"]) as partial:
         (partial / "a.txt").write_text("one")
@@ -227,7 +227,7 @@ def test_where_there_are_no_locks_nothing_is_taken_for_abandoned(
 def test_a_writer_makes_another_directory_if_its_own_is_taken_for_a_leftover(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Cleaned up before the writer opened its directory, or between that and locking it."""
+    """The directory is removed before the writer opens it, or after it is opened and before it is locked."""
     left = iter([True])
     real: Callable[..., Any] = {"tempfile.mkdtemp": tempfile.mkdtemp, "os.open": os.open}[moment]
 

@@ -1,4 +1,4 @@
-"""Every kind of data is one record and a file in each of three folders: the three shipped ones, and a fourth."""
+"""A kind of data is one record and one file in each of three folders; a toy kind is added to the three shipped."""
 
 import ast
 import json
@@ -108,7 +108,7 @@ def test_a_fourth_kind_is_augmented(dna: None) -> None:
 
 
 def test_the_recipe_names_what_exists() -> None:
-    """docs/modalities.md is followed by hand; its paths and names must be those of this tree."""
+    """People follow docs/modalities.md by hand, so its paths and names must exist."""
     recipe = (ROOT / "docs" / "modalities.md").read_text()
     for name in ("common/modalities.py", "training/train.py", "training/modalities/base.py", "app/modalities/base.py"):
         assert name in recipe and (ROOT / name).exists()

@@ -11,7 +11,7 @@ torch.set_num_threads(1)
 
 
 def tensors(shape: tuple[int, ...], dtype: torch.dtype) -> list[Tensor]:
-    """q, k, v as a model makes them, not contiguous, and a gradient."""
+    """q, k, v and an output gradient, each (B, H, T, D); they are not contiguous, as in the model."""
     B, H, T, D = shape
     parts = [torch.randn(B, T, H, D).to(dtype).transpose(1, 2) for _ in range(4)]
     return [*(part.requires_grad_() for part in parts[:3]), parts[3]]
@@ -25,7 +25,7 @@ def results(q: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> list[Tensor]:
 
 
 def reference(q: Tensor, k: Tensor, v: Tensor, grad: Tensor) -> list[Tensor]:
-    """By definition, in float64."""
+    """Output and gradients of attention by its definition, in float64."""
     q, k, v = (t.detach().double().requires_grad_() for t in (q, k, v))
     T, D = q.shape[-2:]
     scores = q @ k.mT / D**0.5 + torch.full((T, T), -torch.inf).triu(1)
@@ -49,7 +49,7 @@ def test_heads_beyond_what_is_computed_at_once(length: int) -> None:
 
 
 def test_bfloat16_rounds_by_little_more_than_pytorch() -> None:
-    """Scores and weights are rounded too: each an error of up to 0.4 %, at random."""
+    """Scores and weights are rounded to bfloat16, each with a random error of up to 0.4 %."""
     q, k, v, grad = tensors((2, 4, 300, 16), torch.bfloat16)
     y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     theirs = [y.detach(), *torch.autograd.grad(y, (q, k, v), grad)]

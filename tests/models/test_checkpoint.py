@@ -98,7 +98,7 @@ def test_a_checkpoint_is_four_readable_files(saved: Path) -> None:
     assert (saved / "README.md").read_text() == "# A card\n"
     for path in saved.iterdir():
         assert path.stat().st_mode & 0o777 == 0o644
-        assert not path.read_bytes().startswith((b"PK", b"\x80"))  # torch's archives and pickles
+        assert not path.read_bytes().startswith((b"PK", b"\x80"))  # the first bytes of torch's archives and of pickles
 
 
 def test_the_same_model_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_an_error_while_saving_leaves_the_one_before(saved: Path, monkeypatch: p
     assert unchanged()
 
     def broken(self: Path, target: Path) -> Path:
-        if target == saved and self.name == "new":  # and the one before has made way
+        if target == saved and self.name == "new":  # the old checkpoint has already been moved away
             raise OSError("the disk is gone")
         return rename(self, target)
 
@@ -250,7 +250,7 @@ def test_missing_and_foreign_weights_are_refused(saved: Path) -> None:
     path = saved / "model.safetensors"
     save_file({"embedding.weight": torch.zeros(11, 8)}, path)
     assert "does not hold the weights" in refused(saved)
-    torch.save(gpt().state_dict(), path)  # a pickle, which is never opened as one
+    torch.save(gpt().state_dict(), path)  # a pickle, which must never be unpickled
     assert "model.safetensors" in refused(saved)
     path.unlink()
     assert "model.safetensors" in refused(saved)

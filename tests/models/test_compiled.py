@@ -13,7 +13,7 @@ TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.02}
 
 
 class Mixed(nn.Module):
-    """A mixer between two linear layers: what is below it learns through its gradient alone."""
+    """A mixer between two linear layers. The lower layer gets its gradient only through the mixer."""
 
     def __init__(self, mixer: str) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def test_compiled_gradients_of_a_mixer_equal_eager_ones(mixer: str, dtype: torch
 
 
 def test_compiled_gradients_of_a_model_equal_eager_ones() -> None:
-    """Through three blocks, down to the embedding."""
+    """The gradient passes through three blocks, down to the embedding."""
 
     def model() -> GPT:
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Every engine gives the logits of full passes, reads every token once, and stops when it is closed."""
+"""Every engine gives the logits of full passes, reads each token once, and stops when it is closed."""
 
 import copy
 import itertools
@@ -25,7 +25,7 @@ from waveletgpt.models.noise import gumbel_noise
 from waveletgpt.models.sampling import Sampling
 from waveletgpt.models.wavelet import KINDS
 
-# "graph" on a CPU runs the steps that CUDA captures, uncaptured.
+# On a CPU, "graph" runs the steps that CUDA would capture, without capturing them.
 EVERY_ENGINE: tuple[Engine, ...] = ("eager", "fused", "graph")
 TINY = GPTConfig(vocab_size=11, block_size=12, n_layer=3, n_head=2, n_embd=12, n_hidden=10, n_levels=3)
 ODD = GPTConfig(vocab_size=11, block_size=9, n_layer=3, n_head=3, n_embd=18, n_hidden=13, n_levels=3)
@@ -61,7 +61,7 @@ def traced(model: GPT, prompt: Tensor, length: int, engine: Engine, **settings: 
 
 @torch.inference_mode()
 def full_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
-    """The logits (B, T - first, V) for each of `tokens` (B, T) from the first on, by a pass of its own."""
+    """The logits (B, T - first, V) for `tokens` (B, T) from position `first` on, one full pass for each token."""
     starts = [context_start(t, model.config.block_size) for t in range(tokens.shape[1])]
     nothing = torch.zeros(len(tokens), model.config.vocab_size)
     return torch.stack(
@@ -77,7 +77,7 @@ def full_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
 def test_decoding_equals_full_passes(
     mixer: str, positions: str, prompt_length: int, batch: int, temperature: float
 ) -> None:
-    """Past the ends of two contexts, for prompts shorter and longer than one."""
+    """Generation fills the context twice, after prompts shorter and longer than one context."""
     model, length = gpt(mixer=mixer, positions=positions), 2 * TINY.block_size
     prompt = torch.randint(11, (batch, prompt_length))
     noise = gumbel_noise(4, batch, range(length), 11).transpose(0, 1)
@@ -95,7 +95,7 @@ def test_decoding_equals_full_passes(
 
 @pytest.mark.parametrize("batch", range(1, 6))
 def test_the_fused_engine_takes_any_shape(batch: int) -> None:
-    """Heads, widths and rows that leave remainders of the four that its loops take at once."""
+    """Its loops take four elements at once; these heads, widths and rows are no multiples of four."""
     model, prompt = gpt(ODD, mixer="learnable"), torch.randint(11, (batch, batch))
     ids, logits = traced(model, prompt, 3 * 9, "fused", seed=batch)
     expected = full_passes(model, torch.cat([prompt, ids], dim=1), batch)
@@ -122,7 +122,7 @@ def test_the_smallest_models(engine: Engine, changes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_what_leaves_a_window_leaves_no_trace(engine: Engine) -> None:
-    """Token 0 is a million times as large as others; in float32 its part of the running sums would never quite go."""
+    """Token 0 is a million times as large as others, so float32 running sums that subtract it would stay wrong."""
     model = gpt(mixer="haar", n_layer=2, n_levels=2)
     with torch.no_grad():
         model.embedding.weight[0, 6:] *= 1e6
@@ -135,7 +135,7 @@ def test_what_leaves_a_window_leaves_no_trace(engine: Engine) -> None:
 
 @torch.inference_mode()
 def window_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
-    """What `full_passes` gives, a pass for all tokens of one context: no logit sees what comes after it."""
+    """The logits of `full_passes`, with one pass for all tokens of a context; causal models make them equal."""
     T = tokens.shape[1]
     groups = itertools.groupby(range(first, T), lambda t: context_start(t, model.config.block_size))
     parts = []
@@ -147,7 +147,7 @@ def window_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_the_paper_s_windows(engine: Engine) -> None:
-    """Through the end of a context of 512, where the kernels of 512 positions are all in use."""
+    """Generation passes the end of a context of 512, where all 512 positions of the longest kernel are in use."""
     model, prompt = gpt(GPTConfig(vocab_size=88, n_layer=4), std=0.06, mixer="learnable"), torch.randint(88, (1, 490))
     ids, logits = traced(model, prompt, 40, engine)
     expected = window_passes(model, torch.cat([prompt, ids], dim=1), 490)
@@ -158,7 +158,7 @@ def test_the_paper_s_windows(engine: Engine) -> None:
 
 @pytest.mark.parametrize("name", ["text-haar", "audio-baseline", "music-haar"])
 def test_trained_models_lose_nothing(name: str) -> None:
-    """Their logits reach 25, so that float32's own rounding exceeds 1e-5. Measured from the same weights in float64,
+    """Trained models have logits of up to 25, so float32 rounding exceeds 1e-5. Compared with float64 passes,
     cached decoding is as exact as a full pass in float32, up to a small factor.
     """
     model = load_checkpoint(SHIPPED / name).model
@@ -176,7 +176,7 @@ def test_trained_models_lose_nothing(name: str) -> None:
 
 
 class Readings:
-    """Notes the shape (B, P) of all tokens that a model is given, by whichever engine."""
+    """Notes the shape (B, P) of each batch of tokens that any engine gives to the model."""
 
     def __init__(self, model: GPT, patch: pytest.MonkeyPatch) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -196,8 +196,8 @@ class Readings:
 def test_samples_share_the_reading_of_their_prompt(
     engine: Engine, prompts: int, prompt_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They equal as many prompts. A prompt is read once, then a token at a time of every sample, and half a context
-    when one is full.
+    """Several samples of one prompt equal the samples of its copies. The prompt is read once, then one token at a
+    time for every sample, and half a context when the context is full.
     """
     model, prompt = gpt(mixer="haar"), torch.randint(11, (prompts, prompt_length))
     separate, separate_logits = traced(model, prompt.repeat(3, 1), 30, engine, seed=7)
@@ -217,7 +217,7 @@ def test_closing_stops_the_work_at_once(engine: Engine, monkeypatch: pytest.Monk
     model = gpt(mixer="haar")
     readings = Readings(model, monkeypatch)
     steps = generate(model, torch.tensor([[1, 2, 3]]), engine=engine)
-    assert readings.shapes == []  # nothing is done before it is asked for
+    assert readings.shapes == []  # no work before the first step is requested
     for _ in itertools.islice(steps, 5):
         pass
     done = len(readings.shapes)
@@ -229,7 +229,7 @@ def test_closing_stops_the_work_at_once(engine: Engine, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def memories(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
-    """References to all the tensors and arrays that are made to remember what has been read."""
+    """Weak references to all tensors and arrays of the engines' caches."""
     made: list[weakref.ref[Any]] = []
     new_state, new_memory = GPT.new_state, fused.FusedDecoder._new_memory
 
@@ -250,7 +250,7 @@ def memories(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Any]]:
 
 
 def held(memories: list[weakref.ref[Any]]) -> int:
-    """Bytes that are still there."""
+    """The bytes of caches that have not been freed."""
     return sum(value.nbytes for memory in memories if (value := memory()) is not None)
 
 
@@ -272,20 +272,20 @@ def test_the_memory_is_freed(engine: Engine, how: str, memories: list[weakref.re
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 @pytest.mark.parametrize("mixer", KINDS)
 def test_the_memory_does_not_grow(engine: Engine, mixer: str, memories: list[weakref.ref[Any]]) -> None:
-    """Whatever has been read; and a wavelet's is of the order of its longest window, 2**n_levels inputs."""
+    """The memory is constant while tokens are read. A wavelet's is in proportion to its longest window, 2**n_levels."""
     for n_levels in (1, 2, 3):
         memories.clear()
         steps = generate(gpt(mixer=mixer, n_levels=n_levels), torch.tensor([[1, 2, 3]]), 100, engine=engine)
         sizes = {held(memories) for _ in steps}
         assert len(sizes) == 1
-        coordinates, cache = 2 * 6, 3 * 2 * 12 * 12  # of all layers
+        coordinates, cache = 2 * 6, 3 * 2 * 12 * 12  # elements in all layers
         most = cache if mixer == "none" else cache + coordinates * (3 * 2**n_levels + 4)
         assert 4 * cache <= sizes.pop() <= 4 * most
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_other_streams_beside_it_change_nothing(engine: Engine) -> None:
-    """Two at once of one model, a step each in turn."""
+    """Two streams of one model take turns, step by step."""
     model, prompt = gpt(mixer="learnable"), torch.tensor([[1, 2, 3]])
     alone = [traced(model, prompt, 40, engine, seed=seed)[0][0].tolist() for seed in (1, 2)]
     streams = [generate(model, prompt, 40, engine=engine, seed=seed) for seed in (1, 2)]
@@ -297,7 +297,7 @@ WAITING = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_selec
 
 
 class Operations(TorchDispatchMode):
-    """Notes the names of all operations."""
+    """Notes the names of all tensor operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize("positions", ["rope", "learned"])
 @pytest.mark.parametrize("mixer", KINDS)
 def test_a_step_never_waits_for_the_host(mixer: str, positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What CUDA is to capture has no operation whose result the host must know before it can go on."""
+    """A step that CUDA captures has no operation whose result the host must wait for."""
     operations, step = Operations(), GraphState._step
 
     def watched(self: GraphState) -> None:
@@ -329,7 +329,7 @@ def test_a_step_never_waits_for_the_host(mixer: str, positions: str, monkeypatch
 @pytest.mark.parametrize("prompt_length", [0, 5])
 @pytest.mark.parametrize("mixer", KINDS)
 def test_what_capturing_tries_out_is_forgotten(mixer: str, prompt_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA takes some steps before it captures one; nothing of them may show later."""
+    """Some warm-up steps run before a CUDA graph is captured; they must not change later results."""
     model, prompt = gpt(mixer=mixer), torch.randint(11, (1, prompt_length))
     expected = traced(model, prompt, 30, "graph")
     begin = GraphState.__init__
@@ -347,7 +347,7 @@ def test_what_capturing_tries_out_is_forgotten(mixer: str, prompt_length: int, m
 
 
 class FakeGraph:
-    """In place of CUDA's: notes how a graph is captured, and whether two threads capture at once."""
+    """Stands in for a CUDA graph; notes how it is captured, and whether two threads capture at once."""
 
     captures: ClassVar[list[str]] = []
     capturing = threading.Lock()

@@ -1,4 +1,4 @@
-"""The compiled engine: its loops against PyTorch's own operations, which models it takes, and what it leaves alone."""
+"""The compiled engine: its loops equal PyTorch's operations, and it takes only models that it knows."""
 
 import subprocess
 import sys
@@ -75,7 +75,7 @@ def test_gelu_however_large_its_input() -> None:
 
 @pytest.mark.parametrize("size", [0.1, 1.0, 100.0])
 def test_attention_however_large_its_scores(size: float) -> None:
-    """From almost uniform to all on one position."""
+    """The weights range from almost uniform to 1 at a single position."""
     T, H, D = 20, 3, 6
     qkv = random(T, 3, H, D) * torch.tensor([size, size, 1.0])[:, None, None]
     keys, values, scores = np.full((H, D, T), np.nan, f32), np.full((H, D, T), np.nan, f32), np.empty(T, f32)
@@ -87,7 +87,7 @@ def test_attention_however_large_its_scores(size: float) -> None:
 
 
 def test_running_sums_of_haar_do_not_drift() -> None:
-    """After 200,000 inputs of very different size, compared with the windows themselves."""
+    """After 200,000 inputs of very different sizes, the running sums equal the sums of the windows."""
     windows, T, last = np.array([2, 16, 512]), 200_000, 1000
     sizes = 10 ** (3 * torch.linspace(0, 20, T).cos())[:, None]
     x = 3 + random(T, 3) * sizes
@@ -102,7 +102,7 @@ def test_running_sums_of_haar_do_not_drift() -> None:
 
 def test_a_step_of_haar_touches_as_much_whatever_the_windows() -> None:
     class Counted:
-        """An array that counts what is read from it and written to it, an element at a time."""
+        """An array that counts the elements that are read and written."""
 
         def __init__(self, size: int) -> None:
             self.array, self.touched = np.zeros(size, f32), 0
@@ -124,7 +124,7 @@ def test_a_step_of_haar_touches_as_much_whatever_the_windows() -> None:
 
 @pytest.mark.parametrize("rows_at_once", [1, 8, 13])
 def test_long_readings_are_split(rows_at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between prompts only, however small the bound."""
+    """A reading is split only between prompts, even if the limit is smaller than one prompt."""
     model, prompt = gpt(mixer="learnable"), torch.randint(11, (5, 6))
     monkeypatch.setattr(fused, "ROWS_AT_ONCE", rows_at_once)
     decoder = FusedDecoder(model)
@@ -135,7 +135,7 @@ def test_long_readings_are_split(rows_at_once: int, monkeypatch: pytest.MonkeyPa
 
 
 class Unchanged(nn.Module):
-    """A mixer that no engine but the eager one knows."""
+    """A mixer that only the eager engine knows."""
 
     def forward(self, x: Tensor, state: None = None) -> Tensor:
         return x
@@ -223,7 +223,7 @@ def test_engines_that_are_no_decoders_are_refused() -> None:
 
 def test_without_numba_the_eager_engine_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     model, expected = gpt(mixer="haar"), ids(gpt(mixer="haar"), 30)
-    monkeypatch.setitem(sys.modules, "numba", None)  # as if it were not installed: importing it fails
+    monkeypatch.setitem(sys.modules, "numba", None)  # importing it fails, as if it were not installed
     for module in ("fused", "kernels"):
         monkeypatch.delitem(sys.modules, f"waveletgpt.models.{module}")
     assert decoding.fused_engine() is None
@@ -252,7 +252,7 @@ def test_the_weights_are_those_of_the_call_and_stay_as_they_were(mixer: str, pos
 
 
 def test_other_threads_run_while_it_reads() -> None:
-    """A long reading is one call of compiled code; holding the lock of Python, it would let nobody in."""
+    """A long reading is one call of compiled code; it must release Python's lock, or other threads would wait."""
     model = GPT(GPTConfig(vocab_size=11, mixer="haar"))
     decoder, tokens, reading = FusedDecoder(model), torch.zeros(4, 512, dtype=torch.long), threading.Event()
 

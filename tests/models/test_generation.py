@@ -1,4 +1,4 @@
-"""What generation promises beyond its engines (`test_decode_engines`): its randomness, its scores, its refusals."""
+"""Generation's randomness, scores and errors. Its engines are tested in test_decode_engines.py."""
 
 import itertools
 import math
@@ -67,7 +67,7 @@ def test_the_context_is_all_that_came_before_or_from_half_a_block_to_a_whole_one
         assert start % half == 0
         assert block_size - half < held <= block_size
     following = context_start(position + 1, block_size)
-    assert following - start == (half if held == block_size else 0)  # read anew only when the block is full
+    assert following - start == (half if held == block_size else 0)  # tokens are read again only when the block is full
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
@@ -113,7 +113,7 @@ def test_generation_leaves_the_global_random_state_alone() -> None:
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_a_sample_does_not_depend_on_how_many_are_beside_it(engine: Engine) -> None:
-    """Nor does it matter whether they are samples of one prompt or prompts alike."""
+    """Samples of one prompt equal samples of separate, equal prompts."""
     model = gpt(mixer="haar")
     together = ids(model, PROMPT, 40, seed=3, samples=5, engine=engine)
     for count in (1, 2, 4):
@@ -130,8 +130,8 @@ def test_samples_follow_one_another_as_repeated_prompts_do() -> None:
 
 
 def test_models_that_agree_draw_the_same_ids() -> None:
-    """Noise is paired: twins with the same logits go the same way whatever their mixer, others as far as they agree."""
-    twins = [ids(gpt(mixer=mixer), PROMPT, 60) for mixer in ("haar", "learnable")]  # kernels begin as Haar's
+    """Models with equal logits draw equal ids, whatever their mixer, because a seed gives all models the same noise."""
+    twins = [ids(gpt(mixer=mixer), PROMPT, 60) for mixer in ("haar", "learnable")]  # kernels start as Haar's
     assert first_divergence(twins[0][0], twins[1][0]) is None
     near = gpt()
     with torch.no_grad():
@@ -184,7 +184,7 @@ def test_samples_have_the_model_s_distribution(temperature: float) -> None:
     assert expected.min() > 5
     chi_square = ((torch.bincount(drawn, minlength=11) - expected) ** 2 / expected).sum()
     assert chi_square < 29.6  # 10 degrees of freedom
-    assert chi_square > 1.5  # and not better than chance would have it
+    assert chi_square > 1.5  # a smaller value would be too good for chance
 
 
 def test_successive_steps_draw_independent_noise() -> None:
@@ -234,7 +234,7 @@ def test_log_probabilities_are_the_model_s_own_before_all_settings(engine: Engin
 
 @torch.no_grad()
 def full_scores(model: GPT, tokens: Tensor) -> Tensor:
-    """What `score` promises, by a pass for every token."""
+    """The expected result of `score`, by one full pass for each token."""
     columns = [torch.full((len(tokens),), -math.log(model.config.vocab_size))]
     for t in range(1, tokens.shape[1]):
         context = tokens[:, context_start(t, model.config.block_size) : t]
@@ -246,7 +246,7 @@ def full_scores(model: GPT, tokens: Tensor) -> Tensor:
 @pytest.mark.parametrize("block_size", [16, 9])
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 10, 16, 17, 18, 24, 25, 26, 60])
 def test_scores_equal_full_passes(mixer: str, block_size: int, length: int) -> None:
-    """Of sequences that no model drew, more of them than are read at once."""
+    """The sequences are random, and there are more of them than `score` reads at once."""
     model, tokens = gpt(mixer=mixer, block_size=block_size), torch.randint(11, (generation.WINDOWS_AT_ONCE + 1, length))
     found = score(model, tokens)
     assert found.dtype == torch.float32
@@ -266,7 +266,7 @@ def test_scores_equal_the_log_probabilities_of_generation(mixer: str, prompt_len
 
 
 def test_one_model_scores_what_another_wrote() -> None:
-    """On average no model finds it more probable than its author does (Gibbs)."""
+    """On average, no model gives a text a higher probability than the model that wrote it (Gibbs)."""
     author, reader = gpt(), gpt(seed=1)
     new, log_probs = joined(generate(author, NO_PROMPT, 100, samples=20))
     torch.testing.assert_close(score(author, new), log_probs, rtol=0, atol=1e-5)
@@ -275,7 +275,7 @@ def test_one_model_scores_what_another_wrote() -> None:
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_repetition_is_penalized_in_each_sample_by_itself(engine: Engine) -> None:
-    """The logits of tokens 5, 6 and 7 are 9, 8 and 7, of the others 0, whatever was read."""
+    """The model gives tokens 5, 6 and 7 the logits 9, 8 and 7 and all others 0, for any input."""
     model = gpt(n_layer=1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -285,7 +285,7 @@ def test_repetition_is_penalized_in_each_sample_by_itself(engine: Engine) -> Non
     prompts = torch.tensor([[1], [5]])
     made = ids(model, prompts, 4, temperature=0, repetition_penalty=2.0, engine=engine)
     assert made.tolist() == [[5, 6, 7, 5], [6, 7, 5, 5]]
-    long = torch.tensor([[5] + 30 * [1]])  # 5 lies before the context
+    long = torch.tensor([[5] + 30 * [1]])  # token 5 is earlier than the context
     assert ids(model, long, 1, temperature=0, repetition_penalty=2.0, engine=engine).tolist() == [[6]]
     assert ids(model, prompts, 2, temperature=0, engine=engine).tolist() == [[5, 5], [5, 5]]
 

@@ -28,7 +28,7 @@ def gpt(seed: int = 0, **changes: Any) -> GPT:
 
 
 def with_free_kernels(model: GPT) -> GPT:
-    """The kernels of a learnable wavelet are not Haar's any more."""
+    """Change the learnable kernels at random, so that they differ from Haar's, and return the model."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "kernels" in name:
@@ -76,7 +76,7 @@ def test_cached_decoding_equals_the_full_pass(mixer: str, positions: str, prefil
 
 @pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
 def test_a_step_takes_its_position_from_the_device_alone(mixer: str, positions: str) -> None:
-    """A CUDA graph replays what happens there; the lengths that Python counts then stand still, as they do here."""
+    """A replayed CUDA graph does not update the lengths that Python counts, so this test keeps them constant."""
     model, tokens = with_free_kernels(gpt(mixer=mixer, positions=positions)), torch.randint(11, (2, 32))
     with torch.inference_mode():
         state = model.new_state(2)
@@ -93,7 +93,7 @@ def test_a_state_repeated_or_taken_over_continues_as_its_original(mixer: str, po
     model, tokens = with_free_kernels(gpt(mixer=mixer, positions=positions)), torch.randint(11, (2, 32))
     with torch.inference_mode():
         state, taken = model.new_state(2), model.new_state(6)
-        model(torch.randint(11, (6, 30)), taken)  # to be forgotten
+        model(torch.randint(11, (6, 30)), taken)  # replaced by copy_ below
         model(tokens[:, :7], state)
         repeated = state.repeat(3)
         taken.copy_(repeated)
@@ -121,7 +121,7 @@ def test_a_state_refuses_what_does_not_fit() -> None:
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])
 def test_twins_begin_with_the_same_weights(positions: str) -> None:
-    """Baseline and wavelet models of one seed differ in their mixers alone."""
+    """Baseline and wavelet models of one seed differ only in their mixers."""
     weights = {}
     for mixer in KINDS:
         torch.manual_seed(7)
@@ -163,7 +163,7 @@ def test_between_blocks_and_not_after_the_last_there_is_a_mixer() -> None:
 
 
 def test_rotary_positions_are_relative() -> None:
-    """q . k depends on how far apart they are, not on where."""
+    """q . k depends on the distance between the positions, not on the positions themselves."""
     torch.manual_seed(0)
     table = rotation_table(200, 16)
     q, k = torch.randn(2, 1, 1, 1, 16)

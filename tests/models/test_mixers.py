@@ -1,4 +1,4 @@
-"""What every layer between the blocks guarantees, and what each of them computes."""
+"""Every mixer is causal and has correct gradients, and each computes its documented kernels."""
 
 import re
 
@@ -19,7 +19,7 @@ SHAPES = [(2, 1), (12, 3), (128, 9)]  # n_embd, n_levels
 
 
 def layer(name: str, shape: tuple[int, int]) -> CausalFilter:
-    """A layer, its kernels random if it learns them."""
+    """A layer, with random kernels if it learns them."""
     mixer = ALL_MIXERS[name](*shape)
     assert isinstance(mixer, CausalFilter)
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def test_it_is_the_convolution_with_its_kernels(name: str, shape: tuple[int, int
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_gradients_are_those_of_the_convolution(name: str) -> None:
-    """In float64, of the inputs and of whatever is learned."""
+    """The gradients of the inputs and of all parameters are checked in float64."""
     mixer = layer(name, (12, 3)).double()
     x, weights = torch.randn(2, 20, 12, dtype=torch.double, requires_grad=True), torch.randn(2, 20, 12).double()
     learned = [x, *mixer.parameters()]
@@ -66,7 +66,7 @@ def test_it_does_not_see_the_future(name: str, shape: tuple[int, int]) -> None:
     mixer, x = ALL_MIXERS[name](*shape), torch.randn(1, 30, shape[0], requires_grad=True)
     (seen,) = torch.autograd.grad(mixer(x)[0, 11].abs().sum(), x)
     assert seen[0, :12].any()
-    assert float(seen[0, 12:].abs().max()) < 1e-6 * float(seen.abs().max())  # what rounding leaves in an FFT
+    assert float(seen[0, 12:].abs().max()) < 1e-6 * float(seen.abs().max())  # the rounding error of an FFT
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -116,7 +116,7 @@ def test_dyadic_kernels_can_be_every_haar_level_s_and_no_finer_than_that() -> No
     (weights,) = mixer.parameters()
     assert weights.shape == (4, 1 + 3)
     with torch.no_grad():
-        for level in range(4):  # an interval's weight is how much of the mean over 2**level it is
+        for level in range(4):  # each interval's share of the mean over 2**level
             parts = torch.tensor([1.0, 1, 2, 4])
             weights[level] = parts / 2**level * (parts.cumsum(0) <= 2**level)
     found = mixer.kernel_matrix()
@@ -155,7 +155,7 @@ def test_fractions_of_the_coordinates_have_all_levels(name: str, width: int) -> 
 @pytest.mark.parametrize(("name", "taps"), [("db2", 4), ("sym4", 8)])
 def test_other_wavelets_are_cascades_of_their_low_pass(name: str, taps: int) -> None:
     found = kernels(name, n_embd=12, n_levels=6)  # levels 1 to 6
-    torch.testing.assert_close(found.sum(1), torch.ones(6))  # as averages have
+    torch.testing.assert_close(found.sum(1), torch.ones(6))  # like the weights of an average
     first = found[0, :taps]
     assert not found[0, taps:].any()
     # Wavelet low-pass filters are orthogonal to themselves shifted by two, and sum to the square root of 2.
@@ -163,7 +163,7 @@ def test_other_wavelets_are_cascades_of_their_low_pass(name: str, taps: int) -> 
     torch.testing.assert_close((first[2:] * first[:-2]).sum(), torch.tensor(0.0), atol=1e-6, rtol=0)
     second = F.conv1d(F.pad(first.view(1, 1, -1), (2 * (taps - 1),) * 2), upsampled(first).flip(0).view(1, 1, -1))[0, 0]
     torch.testing.assert_close(found[1, : len(second)], second, atol=1e-6, rtol=0)
-    assert first[: taps // 2].square().sum() > first[taps // 2 :].square().sum()  # sees the latest tokens most
+    assert first[: taps // 2].square().sum() > first[taps // 2 :].square().sum()  # the latest tokens weigh most
 
 
 def upsampled(kernel: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ SEEDS = [0, 1, 2**32, 2**63 + 1, 2**64 - 1]
 
 
 def slow_philox(counter: list[int], key: list[int]) -> list[int]:
-    """Philox4x32-10 as its paper (Salmon et al., SC 2011, section 3.3) writes it, with Python's own integers."""
+    """Philox4x32-10 as in its paper (Salmon et al., SC 2011, section 3.3), computed with Python integers."""
     a, b, c, d = counter
     for i in range(10):
         k, m = ((word + i * step) % 2**32 for word, step in zip(key, (0x9E3779B9, 0xBB67AE85), strict=True))
@@ -51,7 +51,7 @@ def test_philox_for_any_counter_and_key(counter: list[int], key: list[int]) -> N
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("step", [0, 7, 2**32 - 1, 2**32, 5 * 2**32 + 3])
 def test_noise_by_its_address(seed: int, step: int) -> None:
-    """Token t of a sample has word t % 4 of the counter (t // 4, sample, step), under the seed as key."""
+    """The noise of token t is word t % 4 of Philox at counter (t // 4, sample, step), with the seed as key."""
     found = gumbel_noise(seed, 3, range(step, step + 1), 6)[0]
     for sample in range(3):
         for token in range(6):
@@ -62,7 +62,7 @@ def test_noise_by_its_address(seed: int, step: int) -> None:
 
 
 def test_noise_does_not_depend_on_what_is_asked_for_beside_it() -> None:
-    """More steps, samples or a larger vocabulary."""
+    """More steps, more samples or a larger vocabulary leave the noise unchanged."""
     everything = gumbel_noise(5, 4, range(30), 23)
     assert everything.shape == (30, 4, 23)
     assert everything.dtype == torch.float32
@@ -79,7 +79,7 @@ def correlation(a: Tensor, b: Tensor) -> float:
 
 
 def test_addresses_do_not_share_their_noise() -> None:
-    """Of 12,800 pairs each, |correlation| stays below 4 / sqrt(12,800) = 0.035."""
+    """Noise at different addresses is uncorrelated: for 12,800 pairs, below 4 / sqrt(12,800) = 0.035."""
     first = gumbel_noise(0, 4, range(50), 64)
     others = [gumbel_noise(seed, 4, range(50), 64) for seed in SEEDS[1:]]
     others += [gumbel_noise(0, 4, range(start, start + 50), 64) for start in (50, 2**32)]
@@ -89,7 +89,7 @@ def test_addresses_do_not_share_their_noise() -> None:
 
 
 def test_noise_is_standard_gumbel() -> None:
-    """Mean, variance and the Kolmogorov-Smirnov distance (exceeded with probability 0.001) of 200,000."""
+    """Mean, variance and Kolmogorov-Smirnov distance of 200,000 values; chance exceeds the limit in 0.1 % of cases."""
     count = 200_000
     values = gumbel_noise(3, 10, range(200), 100).double().flatten().sort().values
     assert values.mean().item() == pytest.approx(0.5772157, abs=4 * math.pi / math.sqrt(6 * count))
@@ -98,7 +98,7 @@ def test_noise_is_standard_gumbel() -> None:
     steps = torch.arange(count + 1).double() / count
     distance = max((steps[1:] - cumulative).max(), (cumulative - steps[:-1]).max())
     assert distance * math.sqrt(count) < 1.95
-    assert distance * math.sqrt(count) > 0.3  # and not better than chance would have it
+    assert distance * math.sqrt(count) > 0.3  # a smaller distance would be too good for chance
 
 
 def test_the_extreme_words_give_finite_noise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_the_extreme_words_give_finite_noise(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_largest_of_logits_with_noise_is_drawn_from_their_softmax() -> None:
-    """Chi-square of 20,000 draws; 29.6 is exceeded with probability 0.001 at 10 degrees of freedom."""
+    """A chi-square test of 20,000 draws; with 10 degrees of freedom, chance exceeds 29.6 in 0.1 % of cases."""
     logits = torch.linspace(-1.5, 1.5, 11)
     drawn = (logits + gumbel_noise(2**63 + 1, 4, range(5000), 11)).argmax(-1).flatten()
     expected = 20_000 * logits.double().softmax(-1)

@@ -35,7 +35,7 @@ def test_temperature_raises_probabilities_to_a_power() -> None:
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-44])
 def test_a_low_temperature_ends_at_the_likeliest_token(temperature: float) -> None:
-    """With logits far above 0 too, which would overflow if they were divided as they are."""
+    """Logits far above 0 are included; they would overflow if divided without subtracting the largest."""
     probabilities = apply_temperature(LOGITS + 50, temperature).softmax(-1)
     assert probabilities.tolist() == [[1.0, 0.0, 0.0, 0.0]]
 
@@ -85,8 +85,8 @@ def test_rows_are_filtered_independently() -> None:
 
 
 def test_filters_follow_one_another() -> None:
-    """At temperature 0.5 the probabilities are 0.68, 0.25, 0.06 and 0.01; of the three that top-k leaves, the
-    first two hold 0.93 of the whole.
+    """At temperature 0.5 the probabilities are 0.68, 0.25, 0.06 and 0.01. Top-k keeps three tokens, and the
+    first two of them hold 0.93 of the remaining probability.
     """
     assert kept(Sampling(0.5, top_k=3, top_p=0.92).filter(LOGITS)) == [0, 3]
     assert kept(Sampling(0.5, top_k=3, top_p=0.95).filter(LOGITS)) == [0, 2, 3]
@@ -96,7 +96,7 @@ def test_filters_follow_one_another() -> None:
 
 
 def test_a_repetition_penalty_by_hand() -> None:
-    """Positive logits of seen tokens are divided by it, negative ones multiplied; the others stay."""
+    """Positive logits of seen tokens are divided by the penalty, negative ones multiplied; others do not change."""
     logits = torch.tensor([[2.0, -1.0, 0.0, 0.5, -3.0], [2.0, -1.0, 0.0, 0.5, -3.0]])
     seen = torch.tensor([[True, True, True, False, False], [False, False, False, True, True]])
     expected = [[1.0, -2.0, 0.0, 0.5, -3.0], [2.0, -1.0, 0.0, 0.25, -6.0]]
@@ -119,7 +119,7 @@ def test_the_penalty_comes_before_the_temperature_and_the_filters() -> None:
 
 
 def test_top_p_counts_what_top_k_and_min_p_what_top_p_leaves() -> None:
-    """Of 0.5 and 0.3 the first is 0.625 of the whole: enough for top-p 0.6, which it would not be of all four."""
+    """Of 0.5 and 0.3 alone, the first has a share of 0.625, enough for top-p 0.6; among all four tokens it has not."""
     assert kept(keep_top_p(LOGITS, 0.6)) == [0, 3]
     assert kept(Sampling(top_k=2, top_p=0.6).filter(LOGITS)) == [0]
     assert kept(Sampling(top_p=0.75, min_p=0.2).filter(LOGITS)) == [0, 3]
@@ -141,7 +141,7 @@ def test_seen_tokens_are_those_of_each_prompt_for_all_its_samples() -> None:
 
 
 def test_a_draw_takes_the_largest_with_noise_marks_it_as_seen_and_tells_how_probable_it_was() -> None:
-    """Noise lifts tokens 1 and 2, unless top-k rules them out."""
+    """Noise makes tokens 1 and 2 the largest, unless top-k removes them."""
     noise = torch.tensor([[0.0, 9.0, 0.0, 0.0], [0.0, 0.0, 99.0, 0.0]])
     logits = torch.cat([LOGITS, LOGITS.flip(-1)]) + 3.0
     seen = torch.tensor([[False, False, True, False], [False] * 4])
@@ -158,7 +158,7 @@ def test_a_draw_takes_the_largest_with_noise_marks_it_as_seen_and_tells_how_prob
     "sampling", [Sampling(0), Sampling(0.5), Sampling(top_k=2), Sampling(top_p=0.7), Sampling(0.8, 3, 0.95, 0.2)]
 )
 def test_draws_follow_the_filtered_distribution(sampling: Sampling) -> None:
-    """Chi-square of 8,000 draws; 16.3 is exceeded with probability 0.001 at 3 degrees of freedom, less at fewer."""
+    """A chi-square test of 8,000 draws; with 3 degrees of freedom or fewer, chance exceeds 16.3 in at most 0.1 %."""
     ids, _ = sampling.draw(LOGITS.expand(8000, -1), gumbel_noise(1, 8000, range(1), 4)[0])
     expected = 8000 * sampling.filter(LOGITS).double().softmax(-1)[0]
     found = torch.bincount(ids, minlength=4)
@@ -191,7 +191,7 @@ def test_filters_against_their_definitions(values: list[float], k: int, p: float
 
 
 def test_everything_stays_at_top_p_1() -> None:
-    """Although the tail's probabilities vanish beside the sum of the others."""
+    """The tail is kept although its probabilities are too small to change the rounded sum."""
     logits = torch.linspace(0, -25, 400)[None]
     assert len(kept(keep_top_p(logits, 1.0))) == 400
 

@@ -14,11 +14,11 @@ from waveletgpt.models.wavelet import CausalWavelet, WaveletKind
 torch.set_num_threads(1)
 
 KINDS: tuple[WaveletKind, ...] = ("haar", "learnable")
-FLOAT32_TOLERANCE = 2e-6  # inputs of about 1 and weights that sum to 1
+FLOAT32_TOLERANCE = 2e-6  # for inputs of about 1 and weights that sum to 1
 
 
 def reference(x: Tensor, levels: list[int], kernels: list[Tensor] | None = None) -> Tensor:
-    """The definition, in float64, one window at a time."""
+    """The output by definition, in float64, one window at a time."""
     x = x.double()
     y = x.clone()
     B, T, E = x.shape
@@ -33,7 +33,7 @@ def reference(x: Tensor, levels: list[int], kernels: list[Tensor] | None = None)
 
 
 def layer(n_embd: int, kind: WaveletKind, n_levels: int, seed: int = 0) -> tuple[CausalWavelet, Any]:
-    """A layer, whose kernels are random if it has any, and those kernels by coordinate."""
+    """A layer, with random kernels if it learns them, and the kernel of each coordinate."""
     wavelet = CausalWavelet(n_embd, kind, n_levels)
     if kind == "haar":
         return wavelet, None
@@ -44,7 +44,7 @@ def layer(n_embd: int, kind: WaveletKind, n_levels: int, seed: int = 0) -> tuple
 
 
 def decoded(wavelet: CausalWavelet, x: Tensor, prefill: int) -> Tensor:
-    """x (B, T, E) mixed with a state: `prefill` positions at once, the others one by one."""
+    """x (B, T, E) mixed with a decoding state: the first `prefill` positions at once, the others one by one."""
     state = wavelet.new_state(len(x))
     parts = [wavelet(x[:, :prefill], state)] if prefill else []
     parts += [wavelet(x[:, t : t + 1], state) for t in range(prefill, x.shape[1])]
@@ -156,7 +156,7 @@ def test_only_learnable_has_parameters_one_for_each_position_of_its_windows() ->
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("length", [3, 11])
 def test_gradients(kind: WaveletKind, length: int) -> None:
-    """Against finite differences; the second derivatives of haar too."""
+    """Gradients are compared with finite differences, and so are haar's second derivatives."""
     wavelet = layer(6, kind, 3)[0].double()
     x = torch.randn(2, length, 6, dtype=torch.float64, requires_grad=True)
     inputs = (x, *wavelet.parameters())
@@ -171,7 +171,7 @@ def test_gradients(kind: WaveletKind, length: int) -> None:
 
 
 def test_haar_never_sees_the_future() -> None:
-    """Not even in the last bit."""
+    """Changing later inputs changes no bit of earlier outputs."""
     wavelet = CausalWavelet(8, "haar", 5)
     x = torch.randn(1, 50, 8)
     for t in (0, 1, 15, 31, 32, 48):
@@ -182,7 +182,7 @@ def test_haar_never_sees_the_future() -> None:
 
 
 def test_learnable_never_sees_the_future() -> None:
-    """The FFT rounds all outputs alike, so the change must be of the others' size; the gradient tells exactly."""
+    """An FFT's rounding error grows with the largest input, so the changed inputs have the size of the others."""
     wavelet = layer(8, "learnable", 5)[0].double()
     x = torch.randn(1, 50, 8, dtype=torch.float64, requires_grad=True)
     for t in (0, 1, 15, 31, 32, 48):
@@ -200,7 +200,7 @@ def test_learnable_never_sees_the_future() -> None:
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("prefill", [0, 1, 2, 7, 8, 9, 16, 29, 40])
 def test_step_by_step_equals_the_whole(kind: WaveletKind, batch: int, prefill: int) -> None:
-    """After a prompt of any length, within the window of 8 and beyond it."""
+    """The prompt is shorter or longer than the window of 8."""
     wavelet, _ = layer(10, kind, 3)
     x = torch.randn(batch, 40, 10)
     with torch.no_grad():
@@ -231,7 +231,7 @@ def test_streams_decoded_together_do_not_mix(kind: WaveletKind) -> None:
 
 @pytest.mark.slow
 def test_running_sums_do_not_drift() -> None:
-    """After 20,000 inputs of very different size, compared with the last windows themselves."""
+    """After 20,000 inputs of very different sizes, the running sums equal the sums of the last windows."""
     wavelet = CausalWavelet(6, "haar", 5)
     T, last = 20_000, 40
     x = 3 + torch.randn(1, T, 6) * 10 ** (3 * torch.linspace(0, 20, T).cos())[:, None]
@@ -257,8 +257,8 @@ class Operations(TorchDispatchMode):
 
 
 def test_a_step_of_haar_costs_the_same_whatever_the_window_and_the_time() -> None:
-    """The same operations, of B E elements at most; the two that are given the whole ring touch a slot or as many
-    elements as there are coordinates.
+    """Every step does the same operations, on at most B E elements. Two operations are given the whole ring, but
+    they touch only one slot or one element for each coordinate.
     """
     B, E = 2, 18  # 18: every level from 1 to 9
     steps = []
@@ -303,7 +303,7 @@ def test_a_state_repeated_or_taken_over_continues_as_its_original(kind: WaveletK
         state, taken = wavelet.new_state(2), wavelet.new_state(4)
         assert state is not None and taken is not None
         wavelet(x, state)
-        wavelet(torch.randn(4, 30, 6), taken)  # to be forgotten
+        wavelet(torch.randn(4, 30, 6), taken)  # replaced by copy_ below
         repeated = state.repeat(2)
         taken.copy_(repeated)
         before = state.ring.clone()

@@ -26,12 +26,12 @@ def tone(frequency: float, rate: int, seconds: float = 1.0, amplitude: float = 0
 
 
 def level(waveform: torch.Tensor) -> float:
-    """RMS in dBFS."""
+    """The RMS level in dBFS."""
     return 10 * math.log10(waveform.double().square().mean())
 
 
 def pitch(waveform: torch.Tensor, rate: int) -> float:
-    """The strongest frequency in Hz, to the resolution of a window over the whole."""
+    """The strongest frequency in Hz, found by one Fourier transform of the whole sound."""
     spectrum = torch.fft.rfft(waveform * torch.hann_window(len(waveform))).abs()
     return spectrum.argmax().item() * rate / len(waveform)
 
@@ -66,7 +66,7 @@ def test_resampling_keeps_the_wave(rate: int, to_rate: int) -> None:
     waveform = waveform_from_array(tone(440, rate), rate, to_rate)
     expected = torch.from_numpy(tone(440, to_rate))
     assert len(waveform) == to_rate
-    inner = slice(to_rate // 10, -to_rate // 10)  # the filter sees silence beyond the ends
+    inner = slice(to_rate // 10, -to_rate // 10)  # near the ends the filter also reads silence
     assert (waveform - expected)[inner].abs().max() < 2e-3
 
 
@@ -213,7 +213,7 @@ def test_empty_and_broken_sounds_are_refused(tmp_path: Path) -> None:
     assert "sample 1 " in refusal(path)
 
 
-# Block by block.
+# Reading and resampling by blocks.
 
 RATES = [(44100, 16000), (48000, 16000), (16000, 44100), (22255, 16000), (8000, 16000), (11127, 16000), (16000, 16000)]
 
@@ -226,7 +226,7 @@ def resampled_whole(waveform: torch.Tensor, from_rate: int, to_rate: int) -> tor
 @pytest.mark.parametrize(("rate", "to_rate"), RATES)
 @pytest.mark.parametrize("seconds", [0.0003, 0.7, 25.0])
 def test_resampling_by_blocks_gives_the_samples_of_the_whole(rate: int, to_rate: int, seconds: float) -> None:
-    """However the sound is cut, also where it is longer than the blocks that go through the filter."""
+    """The sound may be cut anywhere, and may be longer than the filter's blocks."""
     noise = 0.3 * torch.randn(max(1, int(rate * seconds)), generator=torch.Generator().manual_seed(0))
     whole = resampled_whole(noise, rate, to_rate)
     for size in (len(noise), 1 << 18, 100_003):
@@ -254,7 +254,7 @@ def test_no_seam_is_heard_between_small_blocks(rates: tuple[int, int], lengths: 
 def test_a_file_read_by_blocks_is_the_file_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, rate: int, block: int
 ) -> None:
-    """An MP3 too, whose decoder would click where it is told to seek."""
+    """This includes MP3, whose decoder would click after a seek."""
     monkeypatch.setattr(audio_file, "BLOCK", block)
     monkeypatch.setattr(audio_file, "IN_MEMORY", 1000)
     sound = np.stack([tone(440, rate, 3.0), tone(3000, rate, 3.0, amplitude=0.1)], axis=1)
@@ -268,7 +268,7 @@ def test_a_file_read_by_blocks_is_the_file_read_whole(
 
 
 def test_the_peak_of_the_whole_limits_every_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a float file whose loudest sample, beyond full scale, comes last."""
+    """The last sample of a float file is the loudest and exceeds full scale."""
     monkeypatch.setattr(audio_file, "BLOCK", 1000)
     sound = tone(440, 22050, 1.0)
     sound[-50:] *= 6
@@ -292,7 +292,7 @@ print(length, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 
 @pytest.mark.slow
 def test_the_memory_for_a_long_recording_is_that_for_a_short_one(tmp_path: Path) -> None:
-    """To 60 MB, of which 19 are the resampled sound; as float32 the long one is 106 MB, its mean as float64 as many."""
+    """The limit is 60 MB, 19 of them the resampled sound. The long recording alone has 106 MB in float32."""
     used = []
     for seconds in (2, 300):
         with soundfile.SoundFile(tmp_path / "a.wav", "w", 44100, 2) as file:

@@ -142,7 +142,7 @@ def test_a_key_struck_while_it_sounds_ends_its_note() -> None:
 
 
 def seconds_at(tick: int, tpq: int, tempos: list[tuple[int, int]]) -> Fraction:
-    """By definition: every tick lasts as long as the tempo in force says."""
+    """The time of a tick in seconds by definition: the sum of the ticks before it, each at its current tempo."""
     total, before, speed = Fraction(0), 0, 500_000
     for time, mspq in [*tempos, (tick, 0)]:
         until = min(time, tick)

@@ -11,9 +11,9 @@ from hypothesis.extra import numpy as hnp
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 
-ROUNDING = 1e-6  # float32's share of the error, in the companded domain, whose range is -1 to 1
+ROUNDING = 1e-6  # float32's error in the companded domain, whose range is -1 to 1
 level_counts = st.sampled_from([2, 3, 16, 255, 256, 1024])
-# Both evenly over the range, and by magnitude down to the smallest floats, where mu-law is finest.
+# Samples spread evenly over the range, and samples of every magnitude down to 2**-40, where mu-law is finest.
 samples = st.one_of(
     st.floats(-1, 1, width=32),
     st.builds(lambda sign, exponent: sign * 2.0**exponent, st.sampled_from([-1, 1]), st.floats(-40, 0)),
@@ -22,7 +22,7 @@ waveforms = hnp.arrays(np.float32, st.integers(1, 100), elements=samples.map(lam
 
 
 def compand(x: torch.Tensor, mu: int) -> torch.Tensor:
-    """The textbook's formula, in float64."""
+    """The textbook formula of mu-law, in float64."""
     return x.sign() * (1 + mu * x.abs()).log() / math.log(1 + mu)
 
 

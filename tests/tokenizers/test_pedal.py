@@ -10,7 +10,7 @@ def array(*values: int) -> np.ndarray:
 
 
 def reference(ends: list[int], events: list[tuple[int, int]]) -> list[int]:
-    """Event after event, as a synthesizer would."""
+    """The expected notes, computed event by event, like a synthesizer."""
     events = sorted(events, key=lambda event: event[0])
     last = max([*ends, *(time for time, _ in events)], default=0)
     sounding = []

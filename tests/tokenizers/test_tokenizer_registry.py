@@ -19,7 +19,7 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
 
 
 def in_fresh_python(code: str) -> Any:
-    """What `code` prints as JSON, run in the repository's root with that first on sys.path, as -m has it."""
+    """The JSON that `code` prints in a new Python, in the repository's root, which is first on sys.path as with -m."""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""What the tests of training share: a small text to train on, the debug preset, and how runs are looked at."""
+"""Fixtures of the training tests: a small text to train on, the debug preset, and readers of runs."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ BOTTLES = "".join(f"{i} bottles of beer on the wall, {i} bottles of beer.\n" for
 
 @pytest.fixture(autouse=True)
 def steady_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs pause after the same steps on slow machines as on fast ones."""
+    """Make runs pause after fixed steps, on slow and fast machines."""
     monkeypatch.setattr(trainer, "LOOK_SECONDS", 1e9)
 
 
@@ -31,7 +31,7 @@ def bottles() -> str:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """That text, prepared."""
+    """The easy text as a prepared dataset."""
     directory = tmp_path_factory.mktemp("data") / "bottles"
     tokenizer = CharacterTokenizer.from_text(BOTTLES)
     parts = {"train": BOTTLES[:8000], "val": BOTTLES[8000:9000], "test": BOTTLES[9000:]}
@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def debug(data: Path) -> Callable[..., TrainConfig]:
-    """`debug(out, **changes)`: the debug preset on one thread of the CPU, in float32, without samples and curves."""
+    """`debug(out, **changes)` is the debug preset on one CPU thread, in float32, without samples and curves."""
 
     def config(out: Path, **changes: Any) -> TrainConfig:
         plain = {"device": "cpu", "threads": 1, "precision": "float32", "sample_tokens": 0, "tensorboard": False}
@@ -53,7 +53,7 @@ def debug(data: Path) -> Callable[..., TrainConfig]:
 
 @pytest.fixture(scope="session")
 def metrics() -> Callable[[Path], list[tuple[float, ...]]]:
-    """`metrics(run)`: step, tokens, training and validation loss of each evaluation."""
+    """`metrics(run)` gives step, tokens, training loss and validation loss of each evaluation."""
 
     def read(run: Path) -> list[tuple[float, ...]]:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -64,7 +64,7 @@ def metrics() -> Callable[[Path], list[tuple[float, ...]]]:
 
 @pytest.fixture(scope="session")
 def refused() -> Callable[..., str]:
-    """`refused(config)`: the one line with which training refuses settings."""
+    """`refused(config)` trains with invalid settings and returns the one-line error."""
 
     def message(settings: TrainConfig, **options: Any) -> str:
         with pytest.raises(InputError) as refusal:
@@ -77,7 +77,7 @@ def refused() -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def contents() -> Callable[[Path], dict[str, bytes]]:
-    """`contents(directory)`: every file in it, hidden ones too."""
+    """`contents(directory)` gives every file in it, including hidden ones."""
 
     def read(directory: Path) -> dict[str, bytes]:
         return {f"{path.relative_to(directory)}": path.read_bytes() for path in directory.rglob("*") if path.is_file()}

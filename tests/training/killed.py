@@ -28,7 +28,7 @@ CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "os.lin
 
 
 def count_changes(on_change: Callable[[], None]) -> None:
-    """Call `on_change` before each change that this process makes to the file system, and in the middle of weights."""
+    """Call `on_change` before each change to the file system by this process, and halfway through writing weights."""
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
@@ -47,7 +47,7 @@ def count_changes(on_change: Callable[[], None]) -> None:
 
 
 def in_child(work: Callable[[], object]) -> int:
-    """Do `work` in a forked process; its exit status, negative if a signal ended it."""
+    """Do `work` in a forked process and return its exit status, negative if a signal ended it."""
     child = os.fork()
     if child == 0:
         status = 1
@@ -60,21 +60,21 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 def killed_before(number: int, config: TrainConfig) -> None:
-    """Train, and be killed before the `number`-th change."""
+    """Train, and kill this process before change number `number`."""
     left = iter(range(number - 1))
     count_changes(lambda: None if next(left, None) is not None else os.kill(os.getpid(), signal.SIGKILL))
     train(config)
 
 
 def generate(model: GPT, prompt: torch.Tensor, length: int, **_: Any) -> Iterator[Step]:
-    """A stand-in that takes no time: the likeliest tokens after the prompt."""
+    """A fast stand-in for generation: the likeliest tokens after the prompt."""
     likeliest = model(prompt)[:, -1].topk(length).indices  # (1, length)
     yield from (Step(ids, torch.zeros(1)) for ids in likeliest.unbind(1))
 
 
 def main(data: Path, out: Path, exchanges: bool, first: int) -> None:
-    """Kill from the `first` change on; `exchanges` says whether the system can swap two directories in one step."""
-    os.fsync = lambda _: None  # a killed process loses nothing that it has handed to the system
+    """Kill at each change from number `first` on; `exchanges` says if directories can be swapped in one step."""
+    os.fsync = lambda _: None  # a killed process loses nothing that it has already written
     torch.set_num_threads(1)
     samples.generate = generate  # type: ignore[assignment]
     if not exchanges:
@@ -91,7 +91,7 @@ def main(data: Path, out: Path, exchanges: bool, first: int) -> None:
         "batch_size": 2,
     }
     config = PRESETS["debug"](data=data, out=out / "whole", model=tiny, steps=4, eval_every=2, **plain)
-    make_optimizer(GPT(tiny), config.optimizer)  # imports what no child has to import then
+    make_optimizer(GPT(tiny), config.optimizer)  # import these modules once, before the children fork
     assert in_child(lambda: train(config)) == 0
     number, status = first, -signal.SIGKILL
     while status == -signal.SIGKILL:

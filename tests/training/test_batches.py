@@ -1,4 +1,4 @@
-"""The windows of a step."""
+"""The windows of data that a training step reads."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ Debug = Callable[..., TrainConfig]
 
 @pytest.fixture(scope="module")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Notes and pauses at random."""
+    """A music dataset of random notes and pauses."""
     directory, tokenizer = tmp_path_factory.mktemp("music") / "noise", MidiTokenizer()
     info = DatasetInfo("music", tokenizer.to_dict(), tokenizer.vocab_size, "nats per event", "noise", "CC0")
     torch.manual_seed(0)
@@ -30,7 +30,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def whole_batch(dataset: Dataset, config: TrainConfig, step: int, world: int = 1) -> Tensor:
-    """The windows (B, T + 1) of a step in the order of the global batch, put together from all processes' parts."""
+    """The windows (B, T + 1) of a step, joined from the parts of all processes in the order of the global batch."""
     found: dict[int, Tensor] = {}
     for rank in range(world):
         batches = Batches(dataset, config, Processes(rank, world))

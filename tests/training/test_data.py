@@ -41,7 +41,7 @@ def info(vocab_size: int = 5) -> DatasetInfo:
 
 
 def pieces(*ids: int) -> dict[str, Any]:
-    """One piece of `ids` to train on, two short ones in each other split."""
+    """Pieces by split: one piece of `ids` for training, two short pieces in each other split."""
     short = [torch.tensor([0, 1]), torch.tensor([2])]
     return {"train": [torch.tensor(ids)], "val": short, "test": iter(short)}
 
@@ -123,7 +123,7 @@ def test_files_of_a_split_are_its_pieces(tmp_path: Path) -> None:
 
 
 def test_a_description_without_origin_and_files_is_read(written: Path) -> None:
-    """As those written by earlier versions are."""
+    """Earlier versions wrote descriptions without these fields."""
     content = json.loads((written / "dataset.json").read_text())
     for name in ("origin", "skipped", "files"):
         del content[name]
@@ -146,7 +146,7 @@ def test_prepared_data_are_replaced_and_nothing_else_is(written: Path, tmp_path:
     assert Dataset.open(written).tokens("train").tolist() == [3]
     home = tmp_path / "home"
     home.mkdir()
-    write_dataset(home, info(), pieces(3))  # empty, so there is nothing to lose
+    write_dataset(home, info(), pieces(3))  # the directory is empty, so no data is lost
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.jpg").write_text("dear to me")
     assert "holiday.jpg, which would be lost" in refused(lambda: write_dataset(tmp_path / "photos", info(), pieces(3)))
@@ -201,7 +201,7 @@ def test_a_description_that_does_not_fit_is_refused(written: Path, change: dict[
 
 
 def test_damaged_tokens_are_refused(written: Path) -> None:
-    """Of another length, or of the same with one bit flipped."""
+    """The damaged file has another length, or its length and one flipped bit."""
     path = written / "train.bin"
     content = path.read_bytes()
     for damaged in (content[:-1], content + b"\0", b"", bytes([content[0] ^ 128]) + content[1:]):

@@ -1,4 +1,4 @@
-"""A full disk is one line, and what was there is kept and can be gone on from."""
+"""A full disk gives one line of error; the files before it are kept, and training can resume from them."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ Metrics = Callable[[Path], list[tuple[float, ...]]]
 def test_a_command_that_may_not_write_more_says_so_in_one_line(
     debug: Debug, data: Path, tmp_path: Path, metrics: Metrics
 ) -> None:
-    """By the system's limit on the size of a file, which the state does not fit in but all else does."""
+    """The system limits the size of a file; only the training state is too large for the limit."""
     flags = ["--preset", "debug", "--data", f"{data}", "--device", "cpu", "--threads", "1", "--precision", "float32"]
     flags += ["--no-tensorboard"]
     command = [sys.executable, f"{ROOT / 'training' / 'train_text.py'}", *flags, "--out", f"{tmp_path / 'parts'}"]
@@ -59,15 +59,15 @@ def full(*_: Any, **__: Any) -> None:
     ("name", "number"),
     [
         ("state.safetensors", 2),
-        ("metrics.jsonl", 4),  # the first evaluation writes it three times: of the run, last/ and best/
-        ("model.safetensors", 3),  # of last/
-        ("model.safetensors", 4),  # of best/
+        ("metrics.jsonl", 4),  # the first evaluation writes three: in the run, last/ and best/
+        ("model.safetensors", 3),  # in last/
+        ("model.safetensors", 4),  # in best/
     ],
 )
 def test_a_run_goes_on_once_there_is_room(
     debug: Debug, tmp_path: Path, metrics: Metrics, name: str, number: int
 ) -> None:
-    """Full at the second evaluation, at whichever of its files: the `number`-th of that `name`."""
+    """The disk is full at the second evaluation, when the `number`-th file called `name` is written."""
     train(debug(tmp_path / "whole"))
     parts = tmp_path / "parts"
     written: list[Path] = []

@@ -36,7 +36,7 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checkpoint_for(data: Path, directory: Path) -> Path:
-    """An untrained one, in float32 so that hand computations are exact."""
+    """A checkpoint of an untrained model, in float32 so that hand computations are exact."""
     info = Dataset.open(data).info
     torch.manual_seed(0)
     model = GPT(replace(TINY, vocab_size=info.vocab_size, mixer="haar"))
@@ -91,7 +91,7 @@ def test_a_uniform_model_loses_the_logarithm_of_the_vocabulary(audio: Path, tmp_
 
 
 def test_evaluate_prints_one_json_object_last(text: Path, tmp_path: Path) -> None:
-    """By the real command."""
+    """The test runs the real command."""
     checkpoint = checkpoint_for(text, tmp_path / "untrained")
     command = [f"{ROOT / 'training' / 'evaluate.py'}", "--checkpoint", f"{checkpoint}", "--data", f"{text}"]
     command += ["--split", "test", "--windows", "20", "--threads", "1", "--device", "cpu"]
@@ -159,7 +159,7 @@ def test_samples_are_measured_with_the_settings_given_or_the_checkpoints_own(tex
     config = evaluate.Config(checkpoint, text, windows=2, samples=3, device="cpu")
     report = evaluate.measure(config)["samples"]
     assert (report["count"], report["tokens"]) == (3, 2000)
-    assert (report["temperature"], report["top_p"], report["min_p"]) == (0.8, None, None)  # those of text
+    assert (report["temperature"], report["top_p"], report["min_p"]) == (0.8, None, None)  # the defaults for text
     assert report["known_words"]["mean"] + 0.2 < report["known_words"]["held_out"]
     update_info(checkpoint, sampling={"temperature": 0.5, "min_p": 0.1})
     own = evaluate.measure(config)["samples"]

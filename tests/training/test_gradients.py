@@ -29,7 +29,7 @@ PROBLEMS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`broken(problem, steps)`: training meets this problem in the gradient of one parameter, in its first steps."""
+    """`broken(problem, steps)` gives one parameter's gradient this problem in the first steps of training."""
 
     def breaking(problem: str, steps: int = 10**6) -> None:
         left = iter(range(steps))
@@ -51,7 +51,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 @pytest.fixture
 def broken_run(debug: Debug, tmp_path: Path, refused: Refused, broken: Any) -> Callable[..., str]:
-    """`broken_run(problem, **changes)`: the line with which such a run ends."""
+    """`broken_run(problem, **changes)` trains with a broken gradient and returns the one-line error."""
 
     def run(problem: str, **changes: Any) -> str:
         broken(problem)
@@ -73,7 +73,7 @@ def test_a_parameter_that_does_not_learn_is_named(
 def test_on_a_slow_machine_the_parameter_is_named_too(
     debug: Debug, tmp_path: Path, refused: Refused, broken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It pauses after every step, so that it sees the loss of the second step before the tenth."""
+    """A slow machine checks the loss after every step, so it sees the second loss before the tenth step."""
     monkeypatch.setattr(trainer, "LOOK_SECONDS", 0.0)
     broken("not finite")
     assert refused(debug(tmp_path)).startswith(f"{BROKEN} does not learn: its gradient was not finite")
@@ -82,7 +82,7 @@ def test_on_a_slow_machine_the_parameter_is_named_too(
 def test_parameters_are_judged_before_an_earlier_save(
     debug: Debug, tmp_path: Path, refused: Refused, broken: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That of an evaluation, or of a stop."""
+    """An evaluation or a stop saves before the usual number of steps has been checked."""
     broken("zero")
     assert refused(debug(tmp_path / "evaluated", eval_every=3)).endswith("in every step so far (3)")
     monkeypatch.setattr(trainer, "stop_requested", lambda: nullcontext(lambda: True))

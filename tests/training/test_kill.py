@@ -1,4 +1,4 @@
-"""Wherever SIGKILL hits a run, what it leaves is resumed to the same bytes."""
+"""A run killed by SIGKILL at any point resumes to the same bytes as an uninterrupted run."""
 
 import json
 import signal
@@ -24,7 +24,7 @@ SAME_BYTES = ("last/model.safetensors", "best/model.safetensors", "samples/step-
 
 
 def is_same_run(run: Path, whole: Path, metrics: Metrics) -> None:
-    """Assert that two runs ended alike, and that nothing else lies about."""
+    """Assert that two runs ended with equal results and that no other files are left."""
     names = {f"{path.relative_to(whole)}" for path in whole.rglob("*")}
     assert {f"{path.relative_to(run)}" for path in run.rglob("*")} == names
     for name in names & set(SAME_BYTES):
@@ -40,7 +40,10 @@ def is_same_run(run: Path, whole: Path, metrics: Metrics) -> None:
 
 @pytest.mark.parametrize("how", ["exchange", "two renames"])
 def test_killed_before_any_change_to_a_file(data: Path, tmp_path: Path, metrics: Metrics, how: str) -> None:
-    """All changes of a run with two evaluations; where directories cannot be swapped, those of the second."""
+    """Kill a run with two evaluations before each change to a file.
+
+    Where directories cannot be swapped, only the changes of the second evaluation are tried.
+    """
     first, at_least = {"exchange": (1, 90), "two renames": (60, 40)}[how]
     command = [sys.executable, f"{Path(__file__).with_name('killed.py')}", f"{data}", f"{tmp_path}", how, f"{first}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -50,14 +53,14 @@ def test_killed_before_any_change_to_a_file(data: Path, tmp_path: Path, metrics:
     for kill in kills:
         assert kill["resumed"] == 0, (kill, done.stderr)
         is_same_run(tmp_path / f"{kill['number']}", tmp_path / "whole", metrics)
-    # The kills did hit what they are meant to: half a state, and a checkpoint in the middle of being replaced.
+    # Some kills must hit a half-written state, and some a checkpoint that is being replaced.
     assert any(name.endswith("/state.safetensors") for kill in kills for name in kill["left"])
     away = [kill for kill in kills if "best/config.json" not in kill["left"] and "last/config.json" in kill["left"]]
     assert any(any(name.endswith("old/best") for name in kill["left"]) for kill in away) == (how == "two renames")
 
 
 def test_a_command_killed_again_and_again(data: Path, tmp_path: Path, metrics: Metrics) -> None:
-    """The real one, by real signals at moments that differ from run to run."""
+    """The real command is killed by real signals, at times that differ from run to run."""
     flags = ["--preset", "debug", "--data", f"{data}", "--device", "cpu", "--threads", "1"]
     flags += ["--steps", "120", "--eval-every", "3", "--model.dropout", "0.1", "--no-tensorboard"]
     command = [sys.executable, f"{ROOT / 'training' / 'train_text.py'}", *flags, "--out"]
@@ -73,7 +76,7 @@ def test_a_command_killed_again_and_again(data: Path, tmp_path: Path, metrics: M
         process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
         assert process.returncode == -signal.SIGKILL, errors
-        for name in ("last", "best"):  # readable, whatever was going on
+        for name in ("last", "best"):  # readable whenever the kill came
             load_checkpoint(run / name)
         kills += 1
         again = [*command, f"{run}", "--resume"]
@@ -82,7 +85,7 @@ def test_a_command_killed_again_and_again(data: Path, tmp_path: Path, metrics: M
 
 
 def count_lines(run: Path) -> int:
-    """How many evaluations a run has told of."""
+    """The number of evaluations that a run has logged."""
     path = run / "metrics.jsonl"
     return len(path.read_text().splitlines()) if path.exists() else 0
 

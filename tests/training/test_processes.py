@@ -1,4 +1,4 @@
-"""A run shared by several processes is the run of one; these are real ones, on CPUs."""
+"""A run shared by several processes equals a run of one process. The processes are real and use CPUs."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from waveletgpt.training.trainer import train
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # torchrun would say that it sets it
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # otherwise torchrun prints that it sets it
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 SHARED = [
     "copies",
@@ -46,11 +46,11 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def by_two(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of two processes under torchrun."""
+    """The folder of several runs, each by two processes under torchrun."""
     out = tmp_path_factory.mktemp("two")
     done = run([*TORCHRUN, f"{Path(__file__).with_name('together.py')}", f"{data}", f"{out}"])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("step      20") == len(SHARED) + 2  # the first process alone speaks
+    assert done.stdout.count("step      20") == len(SHARED) + 2  # only the first process prints
     return out
 
 
@@ -74,7 +74,7 @@ def test_gradients_are_those_of_one_process(by_two: Path, learnable: TrainConfig
 
 @pytest.mark.parametrize("name", SHARED)
 def test_two_processes_train_as_one(by_two: Path, learnable: TrainConfig, metrics: Metrics, name: str) -> None:
-    """Sums in another order round differently, and nothing more; also where a run is taken up in the other way."""
+    """Only the rounding of sums differs, also when one process resumes a run of two, or two a run of one."""
     train(learnable)
     one, two = metrics(learnable.out), metrics(by_two / name)
     assert [line[:2] for line in one] == [line[:2] for line in two]
@@ -89,7 +89,7 @@ def test_two_processes_train_as_one(by_two: Path, learnable: TrainConfig, metric
 
 
 def test_a_shared_run_resumes_bit_for_bit(by_two: Path, metrics: Metrics) -> None:
-    """With dropout, of which each process has its own."""
+    """The run has dropout, and each process draws its own."""
     assert metrics(by_two / "dropout, resumed") == metrics(by_two / "dropout")
     whole, parts = (load_file(by_two / name / "state.safetensors") for name in ("dropout", "dropout, resumed"))
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
@@ -98,7 +98,7 @@ def test_a_shared_run_resumes_bit_for_bit(by_two: Path, metrics: Metrics) -> Non
 @pytest.mark.parametrize("kind", ["copies", "shards"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_parameter_that_does_not_learn_is_named_by_all_processes(by_two: Path, kind: str, rank: int) -> None:
-    """A missing gradient at once, because several processes could not take a second step."""
+    """A missing gradient is refused at the first step, because several processes could not take a second one."""
     refusals = json.loads((by_two / f"refusals-{rank}.json").read_text())
     line = "blocks.1.attention.qkv.weight does not learn: its gradient was {} in every step so far ({})"
     assert refusals[f"{kind}, zero"] == line.format("zero", 10)
@@ -125,7 +125,7 @@ def test_a_batch_in_parts_is_the_same_step(
 def test_the_data_of_a_step_do_not_depend_on_who_reads_them(
     debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int, accumulate: int
 ) -> None:
-    """Each mixer, each number of processes and of parts: the same windows at the same step."""
+    """Each step reads the same windows, whatever the mixer, the number of processes and the number of parts."""
     read: dict[int, list[int]] = {}
     share, windows_at, step_of = Processes.share, batches.windows_at, trainer.lr_fraction
     now = 0
@@ -185,19 +185,19 @@ FLAGS += ["--no-tensorboard"]
     [(["--stpes", "3"], "--stpes"), (["--batch-size", "7"], "2 processes cannot share it evenly")],
 )
 def test_two_processes_print_one_error(data: Path, tmp_path: Path, flags: list[str], message: str) -> None:
-    """Whether it is found before or after they know of one another."""
+    """The error is found before the processes are connected, or after."""
     script = f"{ROOT / 'training' / 'train_text.py'}"
     done = run([*TORCHRUN, script, *FLAGS, "--data", f"{data}", "--out", f"{tmp_path / 'run'}", *flags])
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and message in lines[0]
-    assert done.stderr.count("Traceback") == 1  # torchrun's own
+    assert done.stderr.count("Traceback") == 1  # torchrun prints one itself
     assert 'train_text.py", line' not in done.stderr
     assert not (tmp_path / "run").exists()
 
 
 def on_two_machines(tmp_path: Path, *flags: str) -> list[subprocess.CompletedProcess[str]]:
-    """Two processes that have no file in common: each its own copy of the data, and its own --out."""
+    """Run two processes that share no files: each has its own copy of the data and its own --out."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -216,7 +216,7 @@ def on_two_machines(tmp_path: Path, *flags: str) -> list[subprocess.CompletedPro
 
 
 def test_machines_share_no_files(data: Path, tmp_path: Path, debug: Debug, metrics: Metrics) -> None:
-    """Only the first one writes. It sends the others what it has saved, and all of them show the same error."""
+    """Only the first process writes; it sends its saved state to the others. All processes show one error."""
     for rank in (0, 1):
         shutil.copytree(data, tmp_path / f"host{rank}" / "data")
     run_path = tmp_path / "host0" / "run"

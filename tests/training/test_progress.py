@@ -1,4 +1,4 @@
-"""What a training run shows."""
+"""The progress lines, curves and messages of a training run."""
 
 import itertools
 import json
@@ -39,7 +39,7 @@ def test_progress_shows_step_loss_unit_and_speed(
 
 
 class Writer:
-    """Stands in for TensorBoard's."""
+    """Stands in for TensorBoard's SummaryWriter."""
 
     def __init__(self, directory: str, purge_step: int) -> None:
         self.directory, self.purge_step = directory, purge_step
@@ -61,7 +61,7 @@ written: list[Writer] = []
 def test_curves_are_written_where_tensorboard_is_installed(
     debug: Debug, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
-    """Also on a machine that needs 100 seconds for a step."""
+    """Curves are also written on a machine that needs 100 seconds for a step."""
     written.clear()
     module = type(sys)("torch.utils.tensorboard")
     module.SummaryWriter = Writer  # type: ignore[attr-defined]
@@ -85,7 +85,7 @@ def test_curves_are_written_where_tensorboard_is_installed(
 
 
 class StopAtThird:
-    """A stand-in for `stop_requested` that is asked to stop at the third look."""
+    """A stand-in for `stop_requested` that asks training to stop at the third check."""
 
     def __init__(self, looks: Any) -> None:
         self.looks = looks
@@ -112,13 +112,13 @@ def test_curves_that_cannot_be_written_do_not_stop_a_run(
 
 
 def test_resumed_curves_have_each_step_once(tmp_path: Path) -> None:
-    """As TensorBoard itself reads them."""
+    """TensorBoard itself reads the curves."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     console = Console(quiet=True)
     first = Curves(tmp_path, 0, console)
     for step in (1, 10, 20, 30):
         first.add(step, {"loss": float(step)})
-    first.flush()  # killed after step 30, and saved at 10
+    first.flush()  # the run was saved at step 10 and killed after step 30
     second = Curves(tmp_path, 10, console)
     for step in (11, 20, 40):
         second.add(step, {"loss": float(-step)})
@@ -135,7 +135,7 @@ def test_resumed_curves_have_each_step_once(tmp_path: Path) -> None:
 
 
 def test_no_file_beside_the_scripts_hides_a_package() -> None:
-    """Python looks for packages beside a script first: there must be none of a name that training imports."""
+    """Python looks beside a script first, so no file there may have the name of a package that training imports."""
     names = {path.stem for path in (ROOT / "training").glob("*.py")} - {"__init__"}
     code = "import json, sys, torch.distributed, waveletgpt.training.command; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""A run that was stopped, and then resumed, is the run that was not."""
+"""A run that is stopped and resumed equals an uninterrupted run."""
 
 import json
 import signal
@@ -35,7 +35,7 @@ Contents = Callable[[Path], dict[str, bytes]]
 
 
 def stopped_after(looks: int) -> Callable[[], Any]:
-    """A stand-in for `stop_requested` that is asked to stop at the trainer's `looks`-th look."""
+    """A stand-in for `stop_requested` that asks the trainer to stop at its check number `looks`."""
 
     @contextmanager
     def stop_requested() -> Iterator[Callable[[], bool]]:
@@ -50,7 +50,7 @@ def stopped_after(looks: int) -> Callable[[], Any]:
 def test_a_resumed_run_equals_an_uninterrupted_one(
     debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str, looks: tuple[int, ...]
 ) -> None:
-    """Stopped at steps 1, 10 and 20, between evaluations, at 15, with one, or twice; with dropout; bit for bit."""
+    """Runs with dropout, stopped once or twice, at or between evaluations, are equal bit for bit."""
     settings = debug(tmp_path / "whole", steps=30, eval_every=15)
     settings = replace(settings, model=replace(settings.model, dropout=0.1, mixer=mixer))
     train(settings)
@@ -70,7 +70,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
 
 
 class FailedError(Exception):
-    """The machine went down."""
+    """Stands for a crash of the machine."""
 
 
 def test_a_run_that_failed_goes_on_from_its_last_evaluation(
@@ -100,7 +100,7 @@ def test_a_run_that_failed_goes_on_from_its_last_evaluation(
 def test_a_signal_saves_stops_and_says_how_to_go_on(
     debug: Debug, data: Path, tmp_path: Path, metrics: Metrics, number: signal.Signals
 ) -> None:
-    """A real one, sent to a real command; the command that it then tells of ends as if nothing had been."""
+    """A real command gets a real signal. The command that it prints completes the run without a difference."""
     flags = ["--preset", "debug", "--data", f"{data}", "--device", "cpu", "--threads", "1", "--sample-tokens", "0"]
     flags += ["--steps", "200", "--eval-every", "40", "--out"]
     command = [sys.executable, f"{ROOT / 'training' / 'train_text.py'}", *flags]
@@ -111,12 +111,12 @@ def test_a_signal_saves_stops_and_says_how_to_go_on(
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    process.send_signal(number)  # as launchers do, which pass on what the terminal has sent
+    process.send_signal(number)  # launchers pass on the signal that the terminal has also sent
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "error: interrupted\n"
     shown = out.partition("To resume:\n")[2].strip()
-    assert shown.endswith(" --resume") and "'" in shown  # as a shell needs it
+    assert shown.endswith(" --resume") and "'" in shown  # quoted for the shell
     done = subprocess.run(shown, shell=True, capture_output=True, text=True, check=True)
     assert "Resuming from step" in done.stdout
     train(debug(tmp_path / "whole", steps=200, eval_every=40, precision="auto"))
@@ -133,7 +133,7 @@ def test_asked_again_a_process_stops_at_once(monkeypatch: pytest.MonkeyPatch) ->
         signal.raise_signal(signal.SIGINT)
         assert stopping()
         now = BOUNCE / 2
-        signal.raise_signal(signal.SIGINT)  # still the first
+        signal.raise_signal(signal.SIGINT)  # the signal handler is still the first one
         now = 2 * BOUNCE
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -230,7 +230,7 @@ def test_a_run_goes_on_with_other_settings_if_that_is_meant(
     assert load_checkpoint(tmp_path / "last").info.tokens == 10240 + 10 * 4 * 64
     changes = json.loads((tmp_path / "run.json").read_text())["changes"]
     assert changes == [{"step": 20, "before": {"batch_size": 8, "steps": 20}}]
-    train(replace(more))  # from now on these are its settings
+    train(replace(more))  # the run keeps these settings
     fewer = replace(more, steps=20, allow_changes=True)
     assert "--steps is 20, but" in refused(fewer)
 
@@ -268,7 +268,7 @@ def test_a_state_of_another_model_is_refused(debug: Debug, tmp_path: Path, refus
 
 
 def test_a_state_with_what_is_no_longer_needed_is_read(debug: Debug, tmp_path: Path, metrics: Metrics) -> None:
-    """One that also holds random states and has fewer settings, as older ones do."""
+    """Older versions saved states with random states and fewer settings."""
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
         patch.setattr(trainer, "stop_requested", stopped_after(2))
         train(debug(tmp_path / "parts"))

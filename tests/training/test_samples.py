@@ -1,4 +1,4 @@
-"""What a model generates at each evaluation is written in its modality, and depends on the weights alone."""
+"""Samples are written at each evaluation, in the model's modality, and depend only on the weights."""
 
 import builtins
 import sys
@@ -93,7 +93,7 @@ def test_a_run_writes_none_where_none_is_wanted(debug: Debug, tmp_path: Path) ->
 def test_without_its_library_training_goes_on_and_says_so_once(
     debug: Debug, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As music on a machine without miditok."""
+    """For example, music needs miditok, which may not be installed."""
     real = builtins.__import__
 
     def without_miditok(name: str, *rest: Any) -> Any:

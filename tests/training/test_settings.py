@@ -37,7 +37,7 @@ def test_the_learning_rate_warms_up_and_falls_by_half_a_cosine() -> None:
     assert rates[4:] == sorted(rates[4:], reverse=True)
     assert lr_fraction(optimizer, 24, 24) == pytest.approx(0.1)
     assert lr_fraction(replace(optimizer, warmup_steps=0), 0, 24) == 1
-    assert max(lr_fraction(optimizer, step, 3) for step in range(3)) == pytest.approx(0.75)  # all warm-up
+    assert max(lr_fraction(optimizer, step, 3) for step in range(3)) == pytest.approx(0.75)  # every step is warm-up
 
 
 @pytest.mark.parametrize("mixer", ["learnable", "dyadic"])
@@ -61,7 +61,7 @@ def test_matrices_are_decayed_but_no_mixers_and_muon_has_those_of_the_blocks(nam
 
 
 def test_muon_turns_the_momentum_of_a_matrix_into_a_near_orthogonal_update() -> None:
-    """Held against a singular value decomposition; its size is that of AdamW's updates."""
+    """The update is compared with a singular value decomposition; it is as large as AdamW's updates."""
     model = GPT(GPTConfig(block_size=32, n_layer=1, n_head=2, n_embd=32, n_hidden=64, n_levels=5))
     optimizer = make_optimizer(model, OptimizerConfig(lr=0.01, weight_decay=0.0))
     weight = model.get_parameter("blocks.0.feed_forward.0.weight")  # (64, 32)
@@ -137,7 +137,7 @@ def test_settings_are_compared_by_name_and_told_as_flags() -> None:
     settings = TrainConfig(data=Path("a"), out=Path("b"), precision="float32")
     begun, now = settings.to_dict(), replace(settings, out=Path("c"), threads=3, accumulate=4, shard=True).to_dict()
     assert differences(begun, now) == {}
-    assert differences({}, now) == {}  # what is not told of had its default
+    assert differences({}, now) == {}  # a setting that is not stored had its default
     changed = replace(settings, steps=7, optimizer=OptimizerConfig(betas=(0.8, 0.9)), model=GPTConfig(mixer="haar"))
     found = differences(begun, changed.to_dict())
     assert found == {"model.mixer": "none", "optimizer.betas": [0.9, 0.95], "steps": 2000}

@@ -1,4 +1,4 @@
-"""What a run learns, writes and refuses."""
+"""A training run: how it learns, which files it writes, which settings it refuses."""
 
 import json
 import math
@@ -34,7 +34,7 @@ Refused = Callable[..., str]
 
 @pytest.mark.parametrize("mixer", KINDS)
 def test_the_loss_falls(data: Path, debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str) -> None:
-    """From that of a uniform guess to less than half, on a text that repeats itself."""
+    """On a repetitive text the loss falls from that of a uniform guess to less than half."""
     settings = debug(tmp_path / "run", steps=150, eval_every=50)
     settings = replace(settings, model=replace(settings.model, mixer=mixer))
     result = train(settings, modality="text")
@@ -81,7 +81,7 @@ def test_best_is_of_the_lowest_validation_loss(debug: Debug, tmp_path: Path, mon
     monkeypatch.setattr(trainer, "evaluate", lambda *_, **__: next(val_losses))
     result = train(debug(tmp_path, eval_every=5))
     assert (result.val_loss, result.best_val_loss) == (1.0, 1.0)
-    assert load_checkpoint(tmp_path / "best").info.steps == 10  # the first of them
+    assert load_checkpoint(tmp_path / "best").info.steps == 10  # the first of equally good ones
     assert load_checkpoint(tmp_path / "best").info.losses["val"] == 1.0
     assert load_checkpoint(tmp_path / "last").info.steps == 20
 
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_bytes(debug: Debug, tmp_path: Path, metric
         return (tmp_path / name / "last" / "model.safetensors").read_bytes()
 
     first = weights("first")
-    torch.rand(5)  # whatever the random state was before
+    torch.rand(5)  # the random state before training does not matter
     assert weights("again") == first
     assert metrics(tmp_path / "again") == metrics(tmp_path / "first")
     assert weights("other", seed=1) != first
@@ -112,7 +112,7 @@ def test_the_same_seed_gives_the_same_bytes(debug: Debug, tmp_path: Path, metric
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_neither_evaluations_nor_samples_change_what_is_learned(debug: Debug, tmp_path: Path, precision: str) -> None:
-    """Not even with dropout, which draws random numbers too."""
+    """The run has dropout, which also draws random numbers."""
     weights = []
     for eval_every, sample_tokens in ((4, 0), (7, 0), (20, 0), (4, 12)):
         out = tmp_path / f"{eval_every}-{sample_tokens}"
@@ -173,7 +173,7 @@ def test_run_json_has_the_precision_that_auto_stands_for(
 def test_cuda_devices_without_native_bfloat16_compute_in_float32(
     monkeypatch: pytest.MonkeyPatch, native: bool, precision: str
 ) -> None:
-    """Older ones emulate it, which is_bf16_supported() counts by default."""
+    """Older devices emulate bfloat16, and is_bf16_supported() counts that as support by default."""
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native)
     assert pick_precision("auto", torch.device("cuda")) == precision
 
@@ -202,7 +202,7 @@ NO_COMPILER = pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")),
 @pytest.mark.parametrize(
     ("backend", "mixer"),
     [
-        ("aot_eager", "haar"),  # traces forward and backward pass, but compiles nothing
+        ("aot_eager", "haar"),  # traces the forward and backward pass without compiling
         pytest.param("inductor", "haar", marks=[pytest.mark.slow, pytest.mark.timeout(1200), NO_COMPILER]),
     ],
 )

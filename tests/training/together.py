@@ -22,13 +22,13 @@ from waveletgpt.training.trainer import train
 
 @contextmanager
 def second_is_asked_at_10() -> Iterator[Callable[[], bool]]:
-    """A stand-in for `stop_requested`: at the second look, at step 10, the second process alone is asked to stop."""
+    """A stand-in for `stop_requested`: only the second process is asked to stop, at its second check (step 10)."""
     looks = iter([False])
     yield lambda: os.environ["RANK"] == "1" and next(looks, True)
 
 
 def stopped_and_resumed(config: TrainConfig, **changes: bool) -> None:
-    """Train up to step 10, and then on with `changes`."""
+    """Train up to step 10, then resume with `changes`."""
     asked, trainer.stop_requested = trainer.stop_requested, second_is_asked_at_10
     with suppress(Stopped):
         train(config)
@@ -38,7 +38,7 @@ def stopped_and_resumed(config: TrainConfig, **changes: bool) -> None:
 
 
 def refusal(config: TrainConfig, use: Callable[[Tensor], Tensor]) -> str:
-    """The line with which training refuses a model that computes with `use(weight)` instead of one of its weights."""
+    """The error of training a model that uses `use(weight)` in place of one of its weights."""
 
     class Broken(GPT):
         def __init__(self, *arguments: Any) -> None:

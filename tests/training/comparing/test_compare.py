@@ -1,4 +1,4 @@
-"""The command as people use it: runs side by side, gone on with, failing one by one."""
+"""The compare command trains runs in parallel, continues them, and survives the failure of single runs."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def flags(text: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def done(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A comparison by the real command: where it is, and what was printed."""
+    """The output folder and the printed text of a comparison by the real command."""
     out = tmp_path_factory.mktemp("compared") / "of two"
     command = [sys.executable, f"{ROOT / 'training' / 'compare.py'}", *flags, "--out", f"{out}"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -43,13 +43,13 @@ def done(flags: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture
 def copy(done: tuple[Path, str], tmp_path: Path) -> Path:
-    """That comparison to do something with."""
+    """A copy of the finished comparison, which a test may change."""
     return Path(shutil.copytree(done[0], tmp_path / "copy"))
 
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """`run(*arguments)` runs compare in this process: exit status, output, errors."""
+    """`run(*arguments)` runs compare in this process and returns its exit status, output and errors."""
 
     def command(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["compare.py", *arguments])
@@ -84,7 +84,7 @@ def test_compare_trains_and_prints_one_json_object_last(done: tuple[Path, str], 
             info = load_checkpoint(run / "best").info
             assert (info.model.mixer, info.seed) == (variant["mixer"], found["seed"])
             left = {path.name for path in run.iterdir()}
-            assert left == {"best", "last", "metrics.jsonl", "run.json"}  # nothing that only resuming needs
+            assert left == {"best", "last", "metrics.jsonl", "run.json"}  # files needed only for resuming are removed
     seconds = json.loads((out / "step_times.json").read_text())["seconds"]
     assert {name: len(rounds) for name, rounds in seconds.items()} == {"none": 2, "haar:n_levels=3": 2}
     assert "4 of 4 runs" in shown and "bits per character" in shown
@@ -131,7 +131,7 @@ def test_a_process_that_dies_fails_its_run_alone_and_the_same_command_tries_it_a
     assert errors.startswith("error: haar:n_levels=3, lr 0.01, seed 3: its process died of SIGKILL; the rest is in")
     report = json.loads(shown.splitlines()[-1])
     assert [run["seed"] for run in report["variants"]["none"]["runs"]] == [3, 4]
-    assert "haar:n_levels=3" not in report["variants"]  # its first seed decides its learning rate
+    assert "haar:n_levels=3" not in report["variants"]  # its learning rate is unknown until its first seed has ended
     assert [entry["seed"] for entry in report["failed"]] == [3]
     assert "Failed: haar:n_levels=3, lr 0.01, seed 3" in (copy / "report.md").read_text()
     status, shown, errors = run(*flags, "--out", f"{copy}")
@@ -140,7 +140,7 @@ def test_a_process_that_dies_fails_its_run_alone_and_the_same_command_tries_it_a
 
 
 def test_a_learning_rate_that_diverges_does_not_end_the_comparison(text: Path, tmp_path: Path, run: Run) -> None:
-    """Weights shrink by 1 - lr * decay a step: by half with the lower rate, with the higher one they overflow."""
+    """Each step multiplies weights by 1 - lr * decay: the lower rate halves them, the higher one overflows."""
     flags = [*PLAIN, "--data", f"{text}", "--out", f"{tmp_path}", "--mixers", "none", "--seeds", "0"]
     flags += ["--optimizer.name", "adamw", "--optimizer.weight-decay", "1e11", "--optimizer.warmup-steps", "0"]
     flags += ["--timing-rounds", "0"]
@@ -193,7 +193,7 @@ def test_rates_can_be_those_that_another_comparison_chose(done: tuple[Path, str]
 
 def test_rates_of_another_optimizer_are_refused(done: tuple[Path, str], text: Path, tmp_path: Path) -> None:
     report = json.loads((done[0] / "report.json").read_text())
-    del report["optimizer"]["name"]  # as in reports from before Muon
+    del report["optimizer"]["name"]  # reports written before Muon was added have no name
     (tmp_path / "report.json").write_text(json.dumps(report))
     config = compare.Config(data=text, out=tmp_path / "out", mixers=("none",), rates_from=tmp_path)
     with pytest.raises(InputError, match=r"has learning rates of AdamW, and --optimizer\.name chooses Muon"):

@@ -1,4 +1,4 @@
-"""What a comparison reports, from runs that are written here instead of being trained."""
+"""The report of a comparison, computed from run files that the tests write without training."""
 
 import json
 import re
@@ -33,7 +33,7 @@ Losses = Callable[[str, float, int], list[float]]
 
 
 def losses_of(variant: str, lr: float, seed: int) -> list[float]:
-    """A straight line: the baseline's, at 1.6 times its speed, or at half of it."""
+    """Losses on a straight line: haar falls 1.6 times as fast as the baseline, the third variant half as fast."""
     speed = {"none": 1.0, "haar": 1.6, "none:n_layer=2,positions=learned": 0.5}[variant]
     return [3 + 0.1 * seed - 0.001 * speed * (1 + 0.05 * seed * (variant != "none")) * step for step in STEPS]
 
@@ -48,7 +48,10 @@ def study(
 
 
 def ran(study: Study, losses: Losses = losses_of, **endings: Outcome) -> dict[Any, Outcome]:
-    """How every run that is wanted has ended, its evaluations being `losses`; `endings` by variant."""
+    """Write every run that the study needs, with `losses` as evaluations, and return their outcomes.
+
+    `endings` gives the outcome of a variant; it is "complete" by default.
+    """
     outcomes: dict[Any, Outcome] = {}
     while todo := [trial for trial in study.needed_trials(outcomes) if trial not in outcomes]:
         for trial in todo:
@@ -74,7 +77,7 @@ def report_of(
 ) -> dict[str, Any]:
     found = make_report(study, baseline, DATA, outcomes, seconds, command="python training/compare.py", jobs=2)
     again: dict[str, Any] = json.loads(json.dumps(found))
-    assert again == found  # JSON-able, keys included
+    assert again == found  # the report survives JSON, keys included
     return found
 
 
@@ -116,7 +119,7 @@ def test_a_report_has_what_it_promises(report: dict[str, Any]) -> None:
     assert haar["final"]["mean"] == pytest.approx(sum(losses_of("haar", 1e-3, seed)[-1] for seed in range(3)) / 3)
     assert haar["difference"]["mean"] == pytest.approx(haar["final"]["mean"] - none["final"]["mean"])
     assert 0 < haar["difference"]["p"] < 0.01
-    # When the baseline ends, its steps being 1.1 times as long: a line that falls to 1000 / 1.1.
+    # Its steps take 1.1 times as long, so it has done 1000 / 1.1 of them when the baseline ends.
     late = [-0.001 * (speed * 1000 / 1.1 - 1000) for speed in speeds]
     assert haar["difference_in_equal_seconds"]["mean"] == pytest.approx(sum(late) / 3)
     assert none["difference_in_equal_seconds"] is None
@@ -246,7 +249,7 @@ def test_plots_are_valid_and_the_same_every_time(report: dict[str, Any], tmp_pat
         root = ET.parse(tmp_path / "once" / f"{name}.svg").getroot()
         written = {"".join(element.itertext()).strip() for element in root.iter("{http://www.w3.org/2000/svg}text")}
         shown = set(report["variants"]) - ({"none"} if name == "speedup" else set())
-        assert shown <= written  # beside the curves, as text
+        assert shown <= written  # text beside the curves
         assert any("bits per character" in text for text in written)
 
 

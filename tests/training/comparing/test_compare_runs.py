@@ -1,4 +1,4 @@
-"""The runs of a comparison, each in its own process: stopped, resumed, and judged by the files that they leave."""
+"""A comparison starts each run in its own process, stops and resumes it, and reads its outcome from its files."""
 
 import json
 import os
@@ -44,13 +44,13 @@ def command(text: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def whole(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a comparison that nothing interrupts finds."""
+    """The results of an uninterrupted comparison."""
     done = subprocess.run([*command, f"{tmp_path_factory.mktemp('whole')}"], capture_output=True, text=True, check=True)
     return learned(json.loads(done.stdout.splitlines()[-1]))
 
 
 def learned(report: dict[str, Any]) -> dict[str, Any]:
-    """What of a report does not depend on the clock."""
+    """The parts of a report that do not depend on measured time."""
     return {
         name: {
             **{key: variant[key] for key in ("lr", "lrs", "parameters", "final", "difference")},
@@ -77,7 +77,7 @@ def is_free(directory: Path) -> bool:
 def test_ctrl_c_saves_every_run_and_the_same_command_continues(
     command: list[str], whole: dict[str, Any], tmp_path: Path, launcher: str
 ) -> None:
-    """Sent to the command by a terminal, and by a Python program, which kills it a quarter of a second later."""
+    """Ctrl-C reaches a command started by a terminal or by a Python program, which kills it 0.25 seconds later."""
     out = tmp_path / "the parts"
     call = [sys.executable, "-c", "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"]
     process = subprocess.Popen(
@@ -94,7 +94,7 @@ def test_ctrl_c_saves_every_run_and_the_same_command_continues(
     wait_until(lambda: all(is_free(run) for run in runs))  # all processes have ended
     states = [run / "state.safetensors" for run in runs]
     steps = [read_facts(state)["progress"]["step"] for state in states if state.exists()]
-    saved = [step for step in steps if 0 < step < 300]  # one may have been done before the other began
+    saved = [step for step in steps if 0 < step < 300]  # one run may have ended before the other began
     assert saved
     again = shlex.join([*command, f"{out}"])
     if launcher == "terminal":
@@ -108,7 +108,7 @@ def test_ctrl_c_saves_every_run_and_the_same_command_continues(
 
 
 def test_the_process_of_a_run_imports_only_what_training_needs() -> None:
-    """So it starts quickly."""
+    """A process with few imports starts quickly."""
     blocked = ("scipy", "matplotlib", "gradio", "miditok", "symusic", "tyro")
     lines = [f"import sys; sys.modules.update(dict.fromkeys({blocked}))"]
     lines += [f"import waveletgpt.training.comparing.{module}" for module in ("trial", "step_times")]
@@ -135,7 +135,7 @@ def test_a_run_that_stops_before_its_end_is_not_taken_for_complete(text: Path, t
 
 
 def test_a_failing_trial_tells_its_reason_in_its_log(text: Path, tmp_path: Path) -> None:
-    """A real process, with settings that the trainer refuses."""
+    """The trial is a real process, and the trainer refuses its settings."""
     config = PRESETS["debug"](data=tmp_path / "nowhere", out=tmp_path / "run", threads=1)
     process = Trial("none", config).start()
     assert process.wait(timeout=60) == 2

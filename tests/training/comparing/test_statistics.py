@@ -23,7 +23,7 @@ def curve(*points: tuple[int, float]) -> Curve:
 
 
 def at_speed(factor: float, offset: float = 0.0) -> Curve:
-    """The baseline's run at another speed: a straight line from 4 down, so that nothing is lost between evaluations."""
+    """A loss that falls from 4 in a straight line, `factor` times as fast as the baseline; interpolation is exact."""
     return curve(*((step, 4 + offset - 0.002 * factor * step) for step in range(100, 1001, 100)))
 
 
@@ -36,8 +36,8 @@ BASELINE = curve((10, 3.0), (20, 2.0), (30, 1.5), (40, 1.0))
         (BASELINE, 1.0, True),
         (curve((10, 2.0), (20, 1.0), (30, 0.9), (40, 0.8)), 2.0, True),
         (curve((10, 2.0), (20, 0.0), (30, 0.0), (40, 0.0)), 40 / 15, True),  # half-way between two evaluations
-        (curve((10, 0.5), (20, 0.4)), 4.0, True),  # already before the first evaluation; not claimed to be sooner
-        (curve((10, 1.5), (20, 0.5), (30, 2.0), (40, 2.0)), 40 / 15, True),  # the first time it gets there counts
+        (curve((10, 0.5), (20, 0.4)), 4.0, True),  # already lower at the first evaluation
+        (curve((10, 1.5), (20, 0.5), (30, 2.0), (40, 2.0)), 40 / 15, True),  # only the first time counts
         (curve((10, 3.0), (20, 2.5), (30, 2.2), (40, 2.0)), 20 / 40, False),  # the baseline was there at step 20
         (curve((10, 9.0), (20, 9.0), (30, 9.0), (40, 8.0)), 10 / 40, False),
     ],
@@ -47,7 +47,7 @@ def test_a_speed_up_is_in_steps_to_the_baseline_s_final_loss(run: Curve, factor:
 
 
 def test_the_loss_after_some_steps_lies_between_two_evaluations() -> None:
-    """The last one's holds beyond it."""
+    """The loss after the last evaluation is the last loss."""
     found = [loss_at(BASELINE, step) for step in (BASELINE.steps[0], 35, BASELINE.steps[-1], 1000)]
     assert found == [BASELINE.losses[0], 1.25, BASELINE.losses[-1], BASELINE.losses[-1]]
 
@@ -79,7 +79,7 @@ def test_a_run_at_another_speed_has_that_speed_up_at_every_target_with_every_see
     assert reached == (3 if factor >= 1 else 0)
     by_target = speedup_curve(pairs)
     assert len(by_target["target"]) > 20
-    # From the lowest of the first losses, that of the faster side with one seed, to the highest of the last ones.
+    # Targets run from the lowest first loss (the faster side, one seed) to the highest last loss.
     assert by_target["target"][0] == pytest.approx(4 - 0.2 - 0.2 * max(factor, 1))
     assert by_target["target"][-1] == pytest.approx(4 + 0.3 - 2 * min(factor, 1))
     for name in ("steps", "low", "high"):
@@ -87,7 +87,7 @@ def test_a_run_at_another_speed_has_that_speed_up_at_every_target_with_every_see
 
 
 def test_seeds_meet_in_the_geometric_mean_and_two_bound_the_interval() -> None:
-    """Twice and eight times as fast is four times; of two seeds drawn anew, a quarter of the draws is each twice."""
+    """The mean of 2 and 8 is 4. Each quarter of the bootstrap draws holds one seed twice, so the interval is 2 to 8."""
     slow = curve((100, 4.0), (800, 1.0))
     pairs = [(curve((100, 4.0), (400, 1.0)), slow), (curve((50, 4.0), (100, 1.0)), slow)]
     found, _ = mean_speedup(pairs)
@@ -118,12 +118,12 @@ def test_differences_are_paired_and_tested_by_student_s_t() -> None:
 
 def test_equal_runs_and_a_single_seed_have_no_p_value() -> None:
     assert difference([1.5, 2.5], [1.5, 2.5]) == {"mean": 0, "low": 0, "high": 0, "p": None}
-    assert difference([1.1, 2.1, 3.1], [1.0, 2.0, 3.0])["p"] is None  # the same difference each time
+    assert difference([1.1, 2.1, 3.1], [1.0, 2.0, 3.0])["p"] is None  # all differences are equal
     assert difference([1.5], [1.0]) == {"mean": 0.5, "low": None, "high": None, "p": None}
 
 
 def test_step_times_are_compared_within_a_round() -> None:
-    """A round that was disturbed disturbs both alike."""
+    """A slow round slows the run and the baseline by the same factor, so the ratio hardly changes."""
     baseline = [1.0, 1.0, 10.0, 1.0, 1.0]
     found = ratio([1.1, 1.1, 12.0, 1.3, 1.4], baseline)
     assert (found.ratio, found.q25, found.q75) == pytest.approx((1.2, 1.1, 1.3))

@@ -29,7 +29,7 @@ def test_the_notes_are_of_one_key() -> None:
 
 
 def test_the_opening_comes_back() -> None:
-    """The pitches of the first A open the second, four bars later."""
+    """The second section A begins with the pitches of the first, four bars later."""
     pitches = compose(5, 60).tracks[0].notes.numpy()["pitch"]
     opening = pitches[:4].tolist()
     assert sum(pitches[i : i + 4].tolist() == opening for i in range(len(pitches))) >= 2

@@ -14,16 +14,16 @@ CONTENT = bytes(range(256)) * 40
 
 
 class Server(ThreadingHTTPServer):
-    """Serves CONTENT as different servers would, and counts what it sent."""
+    """Serves CONTENT in the manner of different servers, and notes where each answer began."""
 
     content = CONTENT
     breaks_after: int | None = None
-    """After how many bytes the connection breaks."""
+    """The number of bytes after which the connection breaks."""
     headers: dict[str, str]
     has_ranges = True
     length = True
     starts: list[int]
-    """From which byte on each answer began."""
+    """The first byte of each answer."""
 
     @property
     def url(self) -> str:
@@ -68,7 +68,7 @@ def test_a_file_is_downloaded_under_its_name(server: Server, tmp_path: Path) -> 
     assert path.name == "text 8.zip"
     assert path.read_bytes() == CONTENT
     assert download(server.url, tmp_path / "download") == path
-    assert server.starts == [0]  # what is there is not downloaded again
+    assert server.starts == [0]  # a complete file is not downloaded again
 
 
 @pytest.mark.parametrize("version", [{"ETag": '"one"'}, {"Last-Modified": "Tue, 15 Nov 1994 12:45:26 GMT"}])

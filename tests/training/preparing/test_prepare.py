@@ -1,4 +1,4 @@
-"""What holds for prepare_text, prepare_audio and prepare_music alike."""
+"""Properties that prepare_text, prepare_audio and prepare_music share."""
 
 import os
 import re
@@ -28,7 +28,7 @@ N_FILES = 12
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By modality, a folder of twelve files that can be used and one that cannot."""
+    """A folder for each modality, with twelve valid files and an invalid one."""
     noise = np.random.default_rng(0)
     folders = {modality: tmp_path_factory.mktemp(modality) for modality in MODULES}
     for i in range(N_FILES):
@@ -43,7 +43,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts in parts that are as many as the files."""
+    """Make the parts of texts so small that there are as many parts as files."""
     monkeypatch.setattr(texts, "PART", 2000)
 
 
@@ -58,7 +58,7 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, stop_after: int | None) -> list[Any]:
-    """What is encoded from now on; a KeyboardInterrupt comes after so many."""
+    """A list that grows with each encoded target; KeyboardInterrupt is raised after `stop_after` targets."""
     done: list[Any] = []
     write = encoding._write
 
@@ -77,7 +77,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, stop_after: int | None) -> list[Any
 def test_the_result_depends_neither_on_processes_nor_on_interruptions(
     modality: str, sources: dict[str, Path], tmp_path: Path
 ) -> None:
-    """To the byte, dataset.json included; and nothing is done twice."""
+    """All files are equal to the byte, dataset.json included, and nothing is encoded twice."""
     info = prepared(modality, sources[modality], tmp_path / "alone")
     expected = contents(tmp_path / "alone")
     assert [skipped["file"][:4] for skipped in info.skipped] == ["bad."]
@@ -136,7 +136,7 @@ def test_other_settings_make_other_samples(sources: dict[str, Path], tmp_path: P
 def test_a_full_disk_is_no_fault_of_the_file(
     modality: str, sources: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends the run, and what was there before stays."""
+    """A full disk ends the run, and existing data is kept."""
     prepared(modality, sources[modality], tmp_path / "out")
     before = contents(tmp_path / "out")
     full = OSError(28, "No space left on device")
@@ -172,7 +172,7 @@ def command(modality: str, source: Path, out: Path, *more: str) -> list[str]:
 
 @pytest.fixture
 def under_way(long_source: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """A preparation with two processes that has some pieces, but not all."""
+    """A running preparation with two processes that has encoded some pieces, but not all."""
     with subprocess.Popen(
         command("audio", long_source, tmp_path / "out", "--workers", "2"),
         stdout=subprocess.PIPE,
@@ -208,7 +208,7 @@ def test_a_killed_preparation_continues_where_it_stopped(
 ) -> None:
     under_way.kill()
     assert under_way.communicate() == ("", "")
-    time.sleep(1)  # until its processes have noticed
+    time.sleep(1)  # gives its processes time to notice
     check_that_the_rest_is_done(long_source, tmp_path)
 
 
@@ -216,7 +216,7 @@ def test_a_killed_preparation_continues_where_it_stopped(
 def test_ctrl_c_ends_all_processes_at_once_and_says_how_to_go_on(
     under_way: subprocess.Popen[str], long_source: Path, tmp_path: Path
 ) -> None:
-    os.killpg(under_way.pid, signal.SIGINT)  # as a terminal sends it, to every process
+    os.killpg(under_way.pid, signal.SIGINT)  # a terminal sends it to every process
     shown, errors = under_way.communicate(timeout=20)
     assert under_way.returncode == 130
     assert shown == ""
@@ -237,7 +237,7 @@ def test_ctrl_c_is_quiet_while_processes_start(long_source: Path, tmp_path: Path
         start_new_session=True,
     ) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        while len(children.read_text().split()) < 3:  # the third is multiprocessing's own
+        while len(children.read_text().split()) < 3:  # the third belongs to multiprocessing
             assert process.poll() is None
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGINT)
@@ -255,7 +255,7 @@ def test_a_password_in_a_url_is_not_written_down(tmp_path: Path) -> None:
 def test_the_command_says_what_it_made_and_what_it_skipped(
     modality: str, sources: dict[str, Path], tmp_path: Path
 ) -> None:
-    """No warning of a library comes between."""
+    """No library's warning appears in the output."""
     out = tmp_path / "out"
     ran = subprocess.run(command(modality, sources[modality], out), capture_output=True, text=True, check=True)
     assert re.search(r"out: .* train[,;] .* val[,;] .* test\n$", ran.stdout)

@@ -27,7 +27,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A directory that is not there yet, in a folder of its own."""
+    """The path of an output directory that does not exist yet, in an empty folder."""
     return tmp_path / "prepared" / "data"
 
 
@@ -36,7 +36,7 @@ def prepared(source: Path | str, out: Path, **settings: Any) -> DatasetInfo:
 
 
 def refused(source: Path | str, out: Path, **settings: Any) -> str:
-    """The one line that a source is refused with."""
+    """The one-line error for a source that cannot be used."""
     with pytest.raises(InputError) as refusal:
         prepared(source, out, **settings)
     message = str(refusal.value)
@@ -59,7 +59,7 @@ def split_of(info: DatasetInfo) -> dict[str, str]:
 
 
 def test_recordings_become_samples(source: Path, out: Path) -> None:
-    """Mono and stereo, in other formats and at other rates."""
+    """Recordings may be mono or stereo, in several formats and at several sample rates."""
     for i in range(10):
         write_tone(source / f"mono {i}.wav", 0.5)
     write_tone(source / "stereo.flac", 0.5, channels=2)
@@ -76,7 +76,7 @@ def test_recordings_become_samples(source: Path, out: Path) -> None:
         assert tokens.dtype == np.uint8
         waveform = tokenizer.decode(torch.from_numpy(tokens[:4000].astype(np.int64)))
         spectrum = torch.fft.rfft(waveform).abs()
-        assert spectrum.argmax() == 220  # 440 Hz in half a second
+        assert spectrum.argmax() == 220  # 220 periods in half a second: 440 Hz
         assert waveform.square().mean().sqrt() == pytest.approx(0.1, rel=0.05)  # -20 dBFS
 
 
@@ -103,7 +103,7 @@ def test_excerpts_of_one_recording_stay_on_one_side(source: Path, out: Path) -> 
 
 
 def test_albums_may_number_their_tracks_alike(source: Path, out: Path) -> None:
-    """A name that two files share is given with its folder and suffix."""
+    """Where two files share a name, the folder and the suffix are added to it."""
     for album in "abc":
         for track in ("01.wav", "02.flac"):
             write_tone(source / album / track, 0.05)
@@ -115,7 +115,7 @@ def test_albums_may_number_their_tracks_alike(source: Path, out: Path) -> None:
 
 
 def test_recordings_that_cannot_be_read_are_skipped_and_listed(source: Path, out: Path) -> None:
-    """What is left is as if they had never been there, and those named by --keep-together may be among them."""
+    """Unreadable files do not change the data of the others. --keep-together may name unreadable files."""
     for i in range(5):
         write_tone(source / f"{i}.wav", 0.1)
     expected = prepared(source, out).splits

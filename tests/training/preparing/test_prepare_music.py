@@ -16,7 +16,7 @@ from waveletgpt.training.preparing.composing import compose
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A directory that is not there yet, in a folder of its own."""
+    """The path of an output directory that does not exist yet, in an empty folder."""
     return tmp_path / "prepared" / "data"
 
 
@@ -35,7 +35,7 @@ def prepared(source: Path | str, out: Path, **settings: Any) -> DatasetInfo:
 
 
 def refused(source: Path | str, out: Path) -> str:
-    """The one line that a source is refused with."""
+    """The one-line error for a source that cannot be used."""
     with pytest.raises(InputError) as refusal:
         prepared(source, out)
     message = str(refusal.value)
@@ -46,7 +46,7 @@ def refused(source: Path | str, out: Path) -> str:
 
 
 def performances(out: Path, split: str) -> list[list[int]]:
-    """The pieces of a split, without the PAD that stands before each."""
+    """The pieces of a split, without the PAD before each piece."""
     ids, pad = Dataset.open(out, modality="music").tokens(split).tolist(), int(MidiTokenizer().start)
     assert ids[0] == pad
     joined = " ".join(map(str, ids[1:])).split(f" {pad} ")
@@ -66,7 +66,7 @@ def test_midi_files_become_events(source: Path, out: Path) -> None:
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "folder"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_a_csv_as_maestro_has_it_decides_the_split(source: Path, out: Path, kind: str, encoding: str) -> None:
-    """With columns besides; a file that the csv does not name is left out, and so is another csv."""
+    """The csv has extra columns. Files that it does not name are left out, and other csv files are ignored."""
     rows = {"0.mid": "test", "1.mid": "train", "2.mid": "validation", "3.mid": "train"}
     table = "canonical_composer,midi_filename,split,year\n"
     table += "".join(f'"Bach, J. S.",2004/{name},{split},2004\n' for name, split in rows.items())

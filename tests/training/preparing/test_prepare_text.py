@@ -29,7 +29,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """A directory that is not there yet, in a folder of its own."""
+    """The path of an output directory that does not exist yet, in an empty folder."""
     return tmp_path / "prepared" / "data"
 
 
@@ -44,7 +44,7 @@ def decoded(out: Path) -> dict[str, str]:
 
 
 def refused(source: Path | str, out: Path, **settings: Any) -> str:
-    """The one line that a source is refused with."""
+    """The one-line error for a source that cannot be used."""
     with pytest.raises(InputError) as refusal:
         prepared(source, out, **settings)
     message = str(refusal.value)
@@ -69,7 +69,7 @@ def test_no_character_is_lost_or_seen_twice(source: Path, out: Path) -> None:
 def test_a_text_of_many_parts_has_no_seam(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """Whatever falls on the seams, in files shorter and longer than a part."""
+    """Random texts, shorter and longer than a part, put all kinds of characters on the seams."""
     dice = random.Random(0)
     texts = {f"{i:02}.txt": "".join(dice.choices("ab\n\ré漢🎹", k=dice.randrange(400))) for i in range(20)}
     for name, text in texts.items():
@@ -99,7 +99,7 @@ def test_line_ends_and_byte_order_marks_are_made_alike(source: Path, out: Path) 
 
 
 def pack(folder: Path, name: str) -> Path:
-    """TEXT in an archive, as `text8.zip` has it: one file without a suffix."""
+    """Write TEXT into an archive of one file without a suffix, like `text8.zip`, and return its path."""
     data, path = TEXT.encode(), folder / name
     if name.endswith(".zip"):
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -142,7 +142,7 @@ def test_an_archive_in_another_order_gives_what_the_folder_does(source: Path, ou
 def test_text8_refuses_other_characters_by_their_position_in_the_file(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the test split too, whose positions do not begin at 0, and in a later part of the file."""
+    """Positions count from the start of the file, also in its later parts and in the test split."""
     monkeypatch.setattr(texts_module, "PART", 300)
     for position in (0, 500, 995):
         letters = ["a"] * 1000
@@ -171,7 +171,7 @@ def test_text8_replaces_other_characters_when_asked_to(source: Path, out: Path) 
 def test_files_that_are_no_text_are_skipped_and_listed(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where only a later part of one is wrong; what is left is as if they had never been there."""
+    """A file is skipped even if only a later part is wrong. Skipped files do not change the data of the others."""
     monkeypatch.setattr(texts_module, "PART", 100)
     for name in ("a", "c", "e"):
         (source / f"{name}.txt").write_text(name * 500)

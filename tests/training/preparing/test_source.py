@@ -60,7 +60,7 @@ def nothing(_: Path) -> None:
 
 
 def contents(source: Path | str, work: WorkFolder, suffixes: tuple[str, ...] = (".txt",)) -> dict[str, bytes]:
-    """What the files of a source hold, read by blocks; the same as on disk, and nothing else is unpacked."""
+    """The bytes of each file of a source, read by blocks and checked against the copy on disk."""
     with opened_source(str(source), suffixes, nothing, work) as files:
         assert not any(work.scratch.iterdir())
         found = {file.name: b"".join(file.blocks(1000)) for file in files}
@@ -80,7 +80,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path: Path, work: WorkFolder
     folder = spread_out(tmp_path / "folder", FILES | HIDDEN)
     assert list(contents(folder, work)) == ["a.txt", "b.txt", "c/d.TXT", "c/e.txt"]
     assert contents(folder, work) == TEXTS
-    assert not any(work.scratch.iterdir())  # files on disk are read from where they lie
+    assert not any(work.scratch.iterdir())  # files on disk are read without a copy
 
 
 @pytest.mark.parametrize("kind", ARCHIVES)
@@ -90,7 +90,7 @@ def test_an_archive_holds_the_same_as_a_folder(tmp_path: Path, work: WorkFolder,
 
 @pytest.mark.parametrize("kind", ARCHIVES)
 def test_the_only_file_of_an_archive_is_taken_whatever_its_suffix(tmp_path: Path, work: WorkFolder, kind: str) -> None:
-    """As in text8.zip."""
+    """For example, text8.zip holds one file without a suffix."""
     assert contents(pack(tmp_path / f"one{kind}", {"text8": b"abc", **HIDDEN}), work) == {"text8": b"abc"}
 
 
@@ -150,17 +150,17 @@ def test_damaged_archives_are_refused(tmp_path: Path, work: WorkFolder, kind: st
     whole = path.read_bytes()
     for damaged in (whole[: len(whole) // 2], b"no archive", b""):
         path.write_bytes(damaged)
-        if not (kind in PACKERS and not damaged):  # an empty file is no bytes, packed
+        if not (kind in PACKERS and not damaged):  # an empty file is a valid packed file
             assert "is damaged and cannot be unpacked" in refused(path, work)
 
 
 def test_a_damaged_member_is_refused_on_its_own(tmp_path: Path, work: WorkFolder) -> None:
-    """So that it can be skipped. A copy of it is not left."""
+    """A damaged file in an archive can be skipped, and no copy of it is left."""
     path = pack(tmp_path / "texts.zip", {"a.txt": b"abc" * 1000, "b.txt": b"whole"})
     data = bytearray(path.read_bytes())
     data[data.index(b"a.txt") + 8] ^= 255
     locked = bytearray(path.read_bytes())
-    locked[locked.rindex(b"a.txt") - 38] |= 1  # the flags in its entry of the directory say that it has a password
+    locked[locked.rindex(b"a.txt") - 38] |= 1  # its flags in the zip directory now say that it has a password
     for content in (data, locked):
         path.write_bytes(content)
         with opened_source(str(path), (".txt",), nothing, work) as files:

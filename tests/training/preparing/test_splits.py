@@ -15,7 +15,7 @@ def held(splits: dict[str, str], parts: dict[str, float], split: str) -> float:
 @settings(deadline=None)
 @given(sizes)
 def test_every_piece_is_in_one_split_and_no_split_is_empty(lengths: list[float]) -> None:
-    """Whatever the sizes: one that outweighs all others, or all of them nothing."""
+    """The sizes are arbitrary: one piece may outweigh all others, or all may be 0."""
     parts = {f"piece {i}": length for i, length in enumerate(lengths)}
     splits = split_by_size(parts)
     assert splits.keys() == parts.keys()
@@ -48,7 +48,7 @@ def test_excerpts_of_one_recording_stay_together() -> None:
     parts = {str(i): 1.0 for i in range(60)}
     groups = [frozenset({"1", "2", "3"}), frozenset({"3", "4"}), frozenset({"10", "50"})]
     splits = split_by_size(parts, groups)
-    assert len({splits[name] for name in "1234"}) == 1  # by way of 3, which is in two of the groups
+    assert len({splits[name] for name in "1234"}) == 1  # piece 3 is in two groups and joins them
     assert splits["10"] == splits["50"]
     assert splits.keys() == parts.keys()
 

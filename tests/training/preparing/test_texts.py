@@ -17,7 +17,7 @@ def cut(data: bytes, size: int) -> list[bytes]:
 @settings(deadline=None, max_examples=300)
 @given(texts, st.integers(1, 30))
 def test_a_text_in_parts_is_the_text(text: str, size: int) -> None:
-    """Wherever the blocks end: within a character, a line end, a byte order mark."""
+    """A block may end inside a character, a line end or a byte order mark."""
     data = text.encode()
     parts = list(split_into_parts("a.txt", cut(data, size)))
     expected = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

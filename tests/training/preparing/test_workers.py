@@ -1,4 +1,4 @@
-"""Jobs are expressions for `eval`, because spawned processes can import that, and nothing of this file."""
+"""The worker processes. Jobs are expressions for `eval`: spawned processes cannot import functions of this file."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Workers]:
-    """Two processes that last for all tests here."""
+    """Two worker processes that all tests of this file share."""
     with Workers(2) as workers:
         yield workers
 
@@ -75,7 +75,7 @@ def test_two_processes_work_side_by_side_with_a_thread_each(workers: Workers) ->
 
 
 def test_jobs_are_taken_as_they_are_needed(workers: Workers) -> None:
-    """Of a source that is unpacked as it is read, one job more than there are processes lies ready."""
+    """At most one job more than there are processes is taken in advance, since a job may be unpacked when taken."""
     taken: list[int] = []
 
     def jobs() -> Iterator[str]:
@@ -100,7 +100,7 @@ def test_an_idle_worker_that_is_killed_fails_no_job(workers: Workers) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
 def test_a_worker_killed_while_it_receives_a_job_fails_that_job_only(workers: Workers) -> None:
-    """A job larger than a pipe is only half sent then."""
+    """The job is larger than a pipe, so only half of it has been sent when the worker dies."""
     pids = set(results_by_job(workers.spread(eval, [f"{PID} + {i} * 0" for i in range(4)])).values())
     victim = pids.pop()
     os.kill(victim, signal.SIGSTOP)
@@ -121,7 +121,7 @@ def test_a_process_that_crashes_fails_its_job_only(workers: Workers) -> None:
 
 @pytest.mark.parametrize(("job", "error"), [("1 / 0", ZeroDivisionError), (EXIT, RuntimeError)])
 def test_a_fault_of_the_program_is_raised(workers: Workers, job: str, error: type[Exception]) -> None:
-    """Not taken for a file that cannot be read."""
+    """A bug in the program is not reported as an unreadable file."""
     with pytest.raises(error):
         list(workers.spread(eval, ["1", job]))
     assert results_by_job(workers.spread(eval, ["2"])) == {"2": 2}
@@ -148,7 +148,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc")
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
-    """Not even where that is killed."""
+    """The workers end even when their parent is killed."""
     (tmp_path / "parent.py").write_text(PARENT)
     parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert parent.stdout is not None
@@ -166,7 +166,7 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is held by signal masks")
 def test_no_worker_hears_ctrl_c_not_even_the_first(tmp_path: Path) -> None:
-    """multiprocessing starts a process of its own before the first one, and lets Ctrl-C in when it has."""
+    """multiprocessing first starts a helper process, and then lets Ctrl-C through again."""
     held = "(__import__('time').sleep(0.2), 2 in __import__('signal').pthread_sigmask(0, []))[1]"
     code = f"""
 from waveletgpt.training.preparing.workers import Workers

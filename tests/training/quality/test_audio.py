@@ -1,4 +1,4 @@
-"""Measures of sound: tones whose pitch is known."""
+"""Measures of sound, tested on tones of known pitch."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_a_clip_is_measured_from_its_ids() -> None:
     tokenizer = MuLawTokenizer(sample_rate=8000)
     clip = np.concatenate([tone(60, 0.5, 8000), tone(64, 0.5, 8000), tone(60, 0.5, 8000), tone(67.5, 0.5, 8000)])
     numbers = AudioMeasures(tokenizer).numbers(tokenizer.encode(torch.from_numpy(clip).float()))
-    assert numbers["different_notes"] == 2  # the last is between two keys
+    assert numbers["different_notes"] == 2  # the last tone lies between two keys
     assert numbers["two_notes_or_more"] == 1
     assert numbers["steady"] > 0.85
     assert numbers["loudness"] == pytest.approx(20 * np.log10(np.sqrt(np.mean(clip**2))), abs=0.2)

@@ -1,4 +1,4 @@
-"""Samples beside held-out passages: means, intervals, overlaps."""
+"""Samples are compared with held-out passages by means, intervals and overlaps."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Measures of music: by hand, and beside pretty-midi's."""
+"""Measures of music, compared with hand computations and with pretty-midi."""
 
 from io import BytesIO
 
@@ -27,7 +27,7 @@ def tokenizer() -> MidiTokenizer:
 
 
 def encoded(tokenizer: MidiTokenizer, notes: Notes) -> Tensor:
-    """Ids of notes (onset in seconds, length, pitch)."""
+    """Token ids of the notes, each given as (onset in seconds, length, pitch)."""
     score, track = ScoreTick(50), TrackTick("Piano")
     score.tempos.append(TempoTick(0, 120.0))
     for onset, length, pitch in notes:
@@ -43,7 +43,7 @@ def test_density_and_rhythm_of_a_scale(tokenizer: MidiTokenizer) -> None:
     assert numbers["notes_at_once"] == pytest.approx(12 * 0.25 / 5.75)
     assert numbers["pitch_classes"] == pytest.approx(12)
     assert numbers["inter_onset"] == pytest.approx(0.5)
-    assert numbers["repetition"] == pytest.approx(7 / 8)  # always a semitone up
+    assert numbers["repetition"] == pytest.approx(7 / 8)  # every interval is one semitone up
     shapes = MusicMeasures(tokenizer).histograms(scale)
     assert shapes["inter_onset_overlap"][10] == 1
     assert shapes["pitch_class_overlap"] == pytest.approx(np.full(12, 1 / 12))
@@ -55,7 +55,7 @@ def test_notes_of_a_chord_begin_together() -> None:
     steps = [2, -1, 3, 0]
     tops = np.cumsum([60, *steps, *steps, 7])
     onsets = np.repeat(np.arange(len(tops)) * 30, 2)
-    pitches = np.stack([tops - 12, tops], axis=1).flatten()  # an octave below each
+    pitches = np.stack([tops - 12, tops], axis=1).flatten()  # each top note with the note an octave below it
     assert repetition(onsets, pitches) == pytest.approx(1 / 6)
 
 

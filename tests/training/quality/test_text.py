@@ -1,4 +1,4 @@
-"""Measures of text: on passages whose figures can be counted by hand."""
+"""Measures of text, tested on passages that can be counted by hand."""
 
 import math
 

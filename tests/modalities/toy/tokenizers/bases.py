@@ -14,7 +14,7 @@ BASES = "ACGT"
 
 @dataclass(frozen=True)
 class BaseTokenizer:
-    """Strings of A, C, G and T to ids 0 to 3 and back."""
+    """Turns strings of A, C, G and T into ids 0 to 3 and back."""
 
     kind: ClassVar[str] = "bases"
 
