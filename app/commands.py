@@ -56,7 +56,7 @@ class Generate:
     repetition_penalty: float = 1.0
     """Above 1, tokens that are there already become less likely; 1 changes nothing."""
     seed: int = 0
-    """The same seed gives the same result."""
+    """Seed of the random numbers. Equal seeds give equal results."""
     samples: int = 1
     """How many to generate; --out story.txt becomes story-1.txt, story-2.txt, ..."""
     out: Path | None = None

@@ -82,14 +82,14 @@ class HaarDetail(CausalFilter):
         self.register_buffer("weights", 1 / torch.tensor(self.lengths), persistent=False)  # (C,)
 
     def mix(self, x: Tensor) -> Tensor:
-        """See `CausalFilter`."""
+        """Filter the last C coordinates of x (B, T, E) over time."""
         averages = haar_averages(x, self.lengths, self.weights)
         finer = haar_averages(x, [length // 2 for length in self.lengths], 2 * self.weights)
         first = x.shape[2] - self.width
         return torch.where(F.pad(self.is_detail, (first, 0)), finer - averages, averages)
 
     def kernel_matrix(self) -> Tensor:
-        """See `CausalFilter`."""
+        """The kernels (C, W). Column m weighs the input m steps ago."""
         lags, weights = torch.arange(self.window, device=self.weights.device), self.weights[:, None]
         averages, finer = weights * (lags * weights < 1), 2 * weights * (2 * lags * weights < 1)
         return torch.where(self.is_detail[:, None], finer - averages, averages)

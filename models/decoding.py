@@ -62,14 +62,14 @@ class EagerDecoder:
         self.model, self.device = model, model.embedding.weight.device
 
     def read(self, context: Tensor, copies: int = 1) -> Tensor:
-        """See `Decoder`."""
+        """Start from the contexts (B, P), `copies` streams each. Returns the logits (B copies, V) of the next token."""
         state = self.model.new_state(len(context))
         logits: Tensor = self.model(context.to(self.device), state)[:, -1]
         self.state = state.repeat(copies) if copies > 1 else state
         return logits.repeat(copies, 1).float()
 
     def step(self, ids: Tensor) -> Tensor:
-        """See `Decoder`."""
+        """Continue every stream by one of `ids` (B,). Returns the logits (B, V) of the next token."""
         logits: Tensor = self.model(ids[:, None].to(self.device), self.state)[:, -1]
         return logits.float()
 

@@ -35,11 +35,11 @@ class DyadicFilter(CausalFilter):
         self.weights = nn.Parameter(torch.eye(scales)[1].repeat(width, 1))  # (C, S)
 
     def kernel_matrix(self) -> Tensor:
-        """See `CausalFilter`."""
+        """The kernels (C, W). Column m weighs the input m steps ago."""
         return self.weights @ self.intervals
 
     def mix(self, x: Tensor) -> Tensor:
-        """See `CausalFilter`."""
+        """Filter the last C coordinates of x (B, T, E) over time."""
         y: Tensor = _DyadicSums.apply(x, (self.weights / self.sizes).T.contiguous())  # type: ignore[no-untyped-call]
         return y
 

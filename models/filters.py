@@ -150,7 +150,7 @@ class FixedFilter(CausalFilter):
         self.register_buffer("kernels", kernels[:, : self.window].contiguous(), persistent=False)
 
     def kernel_matrix(self) -> Tensor:
-        """See `CausalFilter`."""
+        """The kernels (C, W). Column m weighs the input m steps ago."""
         return self.kernels
 
 
@@ -164,11 +164,11 @@ class TokenShift(CausalFilter):
         self.register_buffer("kernel", torch.tensor([0.0, 1.0]), persistent=False)
 
     def kernel_matrix(self) -> Tensor:
-        """See `CausalFilter`."""
+        """The kernels (C, W). Column m weighs the input m steps ago."""
         return self.kernel.expand(self.width, 2)
 
     def mix(self, x: Tensor) -> Tensor:
-        """See `CausalFilter`."""
+        """Filter the last C coordinates of x (B, T, E) over time."""
         return torch.cat([x[..., : -self.width], delayed(x[..., -self.width :], 1)], dim=-1)
 
 

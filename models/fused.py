@@ -82,7 +82,7 @@ class FusedDecoder:
         self.scratch = self._new_scratch(0)
 
     def read(self, context: Tensor, copies: int = 1) -> Tensor:
-        """See `Decoder`."""
+        """Start from the contexts (B, P), `copies` streams each. Returns the logits (B copies, V) of the next token."""
         B, P = context.shape
         self._check_fits(P)
         self.memory, self.length = self._new_memory(B), 0
@@ -97,7 +97,7 @@ class FusedDecoder:
         return torch.from_numpy(np.tile(logits, (copies, 1)))
 
     def step(self, ids: Tensor) -> Tensor:
-        """See `Decoder`."""
+        """Continue every stream by one of `ids` (B,). Returns the logits (B, V) of the next token."""
         self._check_fits(self.length + 1)
         logits = self._read(0, ids.numpy()[:, None])
         self.length += 1

@@ -63,17 +63,17 @@ class CausalWavelet(CausalFilter):
             self.register_buffer("places", self._inside().flatten().nonzero()[:, 0], persistent=False)
 
     def forward(self, x: Tensor, state: Any = None) -> Tensor:
-        """See `CausalFilter`."""
+        """Filter x (B, T, E), or return it unchanged for kind `none`. With a state, x continues it."""
         return x if self.kind == "none" else super().forward(x, state)
 
     def mix(self, x: Tensor) -> Tensor:
-        """See `CausalFilter`."""
+        """Filter the last C coordinates of x (B, T, E) over time."""
         if self.kind == "learnable":
             return super().mix(x)
         return haar_averages(x, self.lengths, 0.5**self.levels)
 
     def kernel_matrix(self) -> Tensor:
-        """See `CausalFilter`."""
+        """The kernels (C, W). Column m weighs the input m steps ago."""
         if self.kind == "learnable":
             empty = self.kernels.new_zeros(self.width * self.window)
             return empty.scatter(0, self.places, self.kernels).view(self.width, self.window)
@@ -84,7 +84,7 @@ class CausalWavelet(CausalFilter):
         return torch.arange(self.window, device=self.levels.device) < 2 ** self.levels[:, None]
 
     def new_state(self, batch: int, device: torch.device | None = None) -> WindowState | None:
-        """See `CausalFilter`. None for kind `none`, which remembers nothing."""
+        """An empty state for `batch` streams; None for kind `none`, which remembers nothing."""
         return None if self.kind == "none" else super().new_state(batch, device)
 
     def _remember(self, x: Tensor, state: WindowState) -> None:
@@ -95,7 +95,7 @@ class CausalWavelet(CausalFilter):
         super()._remember(x, state)
 
     def _next(self, new: Tensor, state: WindowState) -> Tensor:
-        """See `CausalFilter`. O(1) for `haar`: add the input that enters a window, subtract the one that leaves it."""
+        """The next output (B, C). O(1) for `haar`: add the input that enters a window, subtract the one that leaves."""
         if self.kind != "haar":
             return super()._next(new, state)
         leaving = (state.time - 2**self.levels) % self.window  # (C,)
