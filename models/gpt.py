@@ -160,7 +160,7 @@ class FeedForward(nn.Sequential):
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(
             nn.Linear(config.n_embd, config.n_hidden, bias=False),
-            nn.GELU(approximate="tanh"),
+            nn.GELU(),
             nn.Linear(config.n_hidden, config.n_embd, bias=False),
         )
 

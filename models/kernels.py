@@ -116,14 +116,19 @@ def add(y: Array, x: Array) -> None:
 
 @_compiled()
 def gelu(x: Array) -> None:
-    """GELU by its tanh formula, in place: x (1 + tanh(u)) / 2 = x / (1 + exp(-2 u))."""
+    """GELU in place: x times the normal distribution up to x, 1 - erf's complement by formula 7.1.26 of Abramowitz and
+    Stegun, whose error is below 2e-7. Unlike math.erf, its loop is vectorised."""
     R, N = x.shape
     for r in range(R):
         row = x[r]
         for i in range(N):
             v = row[i]
-            u = f32(2 * math.sqrt(2 / math.pi)) * (v + f32(0.044715) * v * v * v)
-            row[i] = v / (f32(1) + exp(-max(min(u, f32(80)), f32(-80))))
+            u = min(abs(v) * f32(math.sqrt(0.5)), f32(9))
+            t = f32(1) / (f32(1) + f32(0.3275911) * u)
+            p = f32(1.061405429) * t - f32(1.453152027)
+            p = (p * t + f32(1.421413741)) * t - f32(0.284496736)
+            tail = f32(0.5) * (p * t + f32(0.254829592)) * t * exp(-u * u)  # the distribution up to -|x|
+            row[i] = v * (f32(1) - tail if v > 0 else tail)
 
 
 @_compiled()
