@@ -116,8 +116,8 @@ def warm_up() -> None:
 
 
 @torch.inference_mode()
-def decode_ahead(
-    model: GPT, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, samples: int
+def decode_ahead(  # noqa: PLR0917
+    model: GPT, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, samples: range, first_step: int
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """The engine "graph": yields ids and log-probabilities (B,) of one token after another, as `generate` does.
 
@@ -128,7 +128,7 @@ def decode_ahead(
     done, chunk, fetched = 0, 1, None
     while max_new_tokens is None or done < max_new_tokens:
         count = chunk if max_new_tokens is None else min(chunk, max_new_tokens - done)
-        enqueued = state.enqueue(done, count)
+        enqueued = state.enqueue(first_step + done, count)
         if fetched is not None:
             yield from fetched()
         fetched, done, chunk = enqueued, done + count, min(2 * chunk, STEPS_AHEAD)
@@ -139,11 +139,12 @@ def decode_ahead(
 class GraphState:
     """Everything that a step of `decode_ahead` reads and writes, at fixed addresses."""
 
-    def __init__(self, model: GPT, prompt: Tensor, sampling: Sampling, samples: int) -> None:
-        self.model, self.sampling, self.samples = model, sampling, samples
+    def __init__(self, model: GPT, prompt: Tensor, sampling: Sampling, samples: range) -> None:
+        self.model, self.sampling, self.samples = model, sampling, len(samples)
         self.block_size, V = model.config.block_size, model.config.vocab_size
         self.device = device = model.embedding.weight.device
-        B = len(prompt) * samples
+        B = len(prompt) * len(samples)
+        self.streams = range(len(prompt) * samples.start, len(prompt) * samples.stop)
         self.length = prompt.shape[1]
         self.start = context_start(self.length, self.block_size)
         self.state = model.new_state(B)
@@ -156,14 +157,13 @@ class GraphState:
         self.seen = torch.zeros(B, V, dtype=torch.bool, device=device) if sampling.penalizes else None
         self.replay = self._captured() if device.type == "cuda" else None
         if self.seen is not None:
-            self.seen.copy_(seen_tokens(prompt, samples, V))
+            self.seen.copy_(seen_tokens(prompt, len(samples), V))
         self.prompt: Tensor | None = prompt[:, self.start :].to(device)
 
-    def enqueue(self, done: int, count: int) -> Callable[[], list[tuple[Tensor, Tensor]]]:
-        """Enqueue the `count` steps after the first `done`. Returns a function that waits for their results."""
-        B, V = self.noise.shape[1:]
-        steps = range(done, done + count)
-        self.noise[:count] = gumbel_noise(self.sampling.seed, B, steps, V, self.device)
+    def enqueue(self, first: int, count: int) -> Callable[[], list[tuple[Tensor, Tensor]]]:
+        """Enqueue the `count` steps from step `first` on. Returns a function that waits for their results."""
+        steps = range(first, first + count)
+        self.noise[:count] = gumbel_noise(self.sampling.seed, self.streams, steps, self.noise.shape[2], self.device)
         self.slot.zero_()
         for _ in steps:
             start = context_start(self.length, self.block_size)

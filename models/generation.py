@@ -47,7 +47,8 @@ def generate(
     min_p: float | None = None,
     repetition_penalty: float = 1.0,
     seed: int = 0,
-    samples: int = 1,
+    samples: int | range = 1,
+    first_step: int = 0,
     engine: Engine = "auto",
 ) -> Iterator[Step]:
     """Continue `prompt` (P0, P) of ids, one `Step` at a time.
@@ -58,52 +59,68 @@ def generate(
 
     Tokens are drawn by the Gumbel-max trick. Its noise depends on (seed, sample, step, token id) alone
     (`gumbel_noise`). So the same seed gives the same ids, a sample does not depend on the number of samples, and two
-    models with the same vocabulary, prompt and seed differ only where they disagree (`first_divergence`).
+    models with the same vocabulary, prompt and seed differ only where they disagree (`first_divergence`). For the same
+    reason `samples=range(2, 3)` gives sample 2 alone. A prompt with N generated tokens at its end and `first_step=N`
+    give the tokens that one longer call would have given, but for rounding.
 
     Args:
         model: The model, on any device.
         prompt: Ids (P0, P).
         max_new_tokens: Number of tokens; None for no end.
         temperature, top_k, top_p, min_p, repetition_penalty, seed: See `Sampling`.
-        samples: Number of continuations of each prompt.
+        samples: Number of continuations of each prompt, or the numbers of those wanted.
+        first_step: Number of the first step.
         engine: How to decode, see `models.decoding`. All engines give the same ids.
 
     Returns:
         An iterator. Closing it stops the work and frees the memory.
 
     Raises:
-        InputError: Ids are outside the vocabulary or a setting is out of range. It is raised before the first step.
+        InputError: Ids are outside the vocabulary or a setting is out of range; raised before the first step. Or the
+            probabilities of a step are not finite.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition_penalty, seed)
     if max_new_tokens is not None and max_new_tokens < 0:
         raise InputError(f"the length is {max_new_tokens}; it must be 0 or more")
-    if samples < 1:
-        raise InputError(f"the number of samples is {samples}; it must be 1 or more")
+    if isinstance(samples, int):
+        if samples < 1:
+            raise InputError(f"the number of samples is {samples}; it must be 1 or more")
+        samples = range(samples)
     if prompt.ndim != 2 or not len(prompt):
         raise InputError(f"the prompt has shape {tuple(prompt.shape)}; it must be (prompts, ids), not empty of prompts")
     prompt = _checked(prompt, model)
     if engine == "graph" or (engine == "auto" and model.embedding.weight.device.type == "cuda"):
-        return _as_steps(decode_ahead(model, prompt, max_new_tokens, sampling, samples))
-    return _as_steps(_decode(model, make_decoder(model, engine), prompt, max_new_tokens, sampling, samples))
+        return _as_steps(decode_ahead(model, prompt, max_new_tokens, sampling, samples, first_step))
+    decoder = make_decoder(model, engine)
+    return _as_steps(_decode(model, decoder, prompt, max_new_tokens, sampling, samples, first_step))
 
 
 def _as_steps(drawn: Generator[tuple[Tensor, Tensor], None, None]) -> Iterator[Step]:
     with closing(drawn):
         for ids, log_probs in drawn:
+            if log_probs.isnan().any():
+                raise InputError("the model's probabilities are not finite: its weights are too large, or damaged")
             yield Step(ids, log_probs)
 
 
 @torch.inference_mode()
 def _decode(  # noqa: PLR0917
-    model: GPT, decoder: Decoder, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, samples: int
+    model: GPT,
+    decoder: Decoder,
+    prompt: Tensor,
+    max_new_tokens: int | None,
+    sampling: Sampling,
+    samples: range,
+    first_step: int,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
     """Yields ids and log-probabilities (B,), one token after another."""
-    B, V, device = len(prompt) * samples, model.config.vocab_size, model.embedding.weight.device
+    B, V, device = len(prompt) * len(samples), model.config.vocab_size, model.embedding.weight.device
+    streams = range(len(prompt) * samples.start, len(prompt) * samples.stop)
     block_size, length = model.config.block_size, prompt.shape[1]
     start = context_start(length, block_size)
-    logits = decoder.read(prompt[:, start:], samples) if length else torch.zeros(B, V, device=device)
-    context = list(prompt[:, start:].repeat(samples, 1).unbind(1))  # (B,) each
-    seen = seen_tokens(prompt, samples, V).to(device) if sampling.penalizes else None
+    logits = decoder.read(prompt[:, start:], len(samples)) if length else torch.zeros(B, V, device=device)
+    context = list(prompt[:, start:].repeat(len(samples), 1).unbind(1))  # (B,) each
+    seen = seen_tokens(prompt, len(samples), V).to(device) if sampling.penalizes else None
     ahead = max(1, NOISE_AT_ONCE // (B * V))
     ids = torch.empty(0, dtype=torch.long)
     for step in itertools.count() if max_new_tokens is None else range(max_new_tokens):
@@ -117,7 +134,8 @@ def _decode(  # noqa: PLR0917
                 start = context_start(length, block_size)
                 logits = decoder.read(torch.stack(context, dim=1))
         if step % ahead == 0:
-            noise = gumbel_noise(sampling.seed, B, range(step, step + ahead), V, device)
+            first = first_step + step
+            noise = gumbel_noise(sampling.seed, streams, range(first, first + ahead), V, device)
         new, log_probs = sampling.draw(logits, noise[step % ahead], seen)
         ids = new.cpu()
         yield ids, log_probs.cpu()

@@ -28,8 +28,8 @@ def _product(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     return product & WORD, (product >> 32) & WORD
 
 
-def gumbel_noise(seed: int, n_samples: int, steps: range, n_tokens: int, device: torch.device | None = None) -> Tensor:
-    """Standard Gumbel noise (steps, n_samples, n_tokens) float32.
+def gumbel_noise(seed: int, samples: range, steps: range, n_tokens: int, device: torch.device | None = None) -> Tensor:
+    """Standard Gumbel noise (steps, samples, n_tokens) float32.
 
     An element is a function of (seed, sample, step, token id) alone; it does not depend on the numbers of steps,
     samples or tokens. The argmax of logits plus this noise is a draw from their softmax (the Gumbel-max trick;
@@ -37,7 +37,7 @@ def gumbel_noise(seed: int, n_samples: int, steps: range, n_tokens: int, device:
 
     Args:
         seed: 0 or more, below 2**64.
-        n_samples: Number of samples.
+        samples: Sample numbers.
         steps: Step numbers.
         n_tokens: Vocabulary size.
         device: Where the noise is computed.
@@ -50,7 +50,7 @@ def gumbel_noise(seed: int, n_samples: int, steps: range, n_tokens: int, device:
 
     step = count(steps, 0)
     four_tokens = count(range((n_tokens + 3) // 4), 2)
-    counters = (four_tokens, count(range(n_samples), 1), step & WORD, step >> 32)
+    counters = (four_tokens, count(samples, 1), step & WORD, step >> 32)
     words = torch.stack(philox(counters, (seed & WORD, seed >> 32)), dim=-1)  # (steps, samples, tokens / 4, 4)
     uniform = (words.flatten(2)[..., :n_tokens].double() + 0.5) / 2.0**32  # never 0 or 1
     return -torch.log(-torch.log(uniform)).float()

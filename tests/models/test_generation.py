@@ -122,6 +122,18 @@ def test_a_sample_does_not_depend_on_how_many_are_beside_it(engine: Engine) -> N
     assert len({tuple(row.tolist()) for row in together}) == 5
 
 
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+def test_samples_and_steps_can_be_asked_for_by_number(engine: Engine) -> None:
+    """One sample alone, and the rest of a sample, are parts of all samples."""
+    model, prompt = gpt(mixer="haar"), torch.tensor([[3, 1]])
+    every = ids(model, prompt, 40, seed=5, samples=4, engine=engine)
+    third = ids(model, prompt, 40, seed=5, samples=range(2, 3), engine=engine)
+    assert torch.equal(third, every[2:3])
+    so_far = torch.cat([prompt, third[:, :25]], dim=1)
+    rest = ids(model, so_far, 15, seed=5, samples=range(2, 3), first_step=25, engine=engine)
+    assert torch.equal(rest, third[:, 25:])
+
+
 def test_samples_follow_one_another_as_repeated_prompts_do() -> None:
     prompts = torch.tensor([[1, 2], [3, 4]])
     expected = ids(gpt(), prompts.repeat(3, 1), 20)
@@ -341,3 +353,14 @@ def test_what_cannot_be_scored_is_refused(tokens: Tensor) -> None:
     with pytest.raises(InputError) as refusal:
         score(gpt(), tokens)
     assert len(str(refusal.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
+@pytest.mark.parametrize("prompt", [PROMPT, NO_PROMPT])
+def test_probabilities_that_overflow_are_an_error(engine: Engine, prompt: Tensor) -> None:
+    model = gpt()
+    with torch.no_grad():
+        model.norm.bias.fill_(1e38)
+        model.head.weight.fill_(10)  # finite, but not the products
+    with pytest.raises(InputError, match="probabilities are not finite"):
+        ids(model, prompt, 8, engine=engine)

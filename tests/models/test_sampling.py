@@ -159,7 +159,7 @@ def test_a_draw_takes_the_largest_with_noise_marks_it_as_seen_and_tells_how_prob
 )
 def test_draws_follow_the_filtered_distribution(sampling: Sampling) -> None:
     """A chi-square test of 8,000 draws; with 3 degrees of freedom or fewer, chance exceeds 16.3 in at most 0.1 %."""
-    ids, _ = sampling.draw(LOGITS.expand(8000, -1), gumbel_noise(1, 8000, range(1), 4)[0])
+    ids, _ = sampling.draw(LOGITS.expand(8000, -1), gumbel_noise(1, range(8000), range(1), 4)[0])
     expected = 8000 * sampling.filter(LOGITS).double().softmax(-1)[0]
     found = torch.bincount(ids, minlength=4)
     assert (found[expected == 0] == 0).all()
