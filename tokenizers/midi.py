@@ -79,21 +79,23 @@ class MidiTokenizer:
     def encode(self, source: Path | str | Score) -> Tensor:
         """Encode a MIDI file or a score.
 
-        The ids keep what a listener hears, in real seconds. Tempo changes and the sustain pedal are applied; all tracks
-        except drums become one piano. Onsets move by 5 ms at most, velocities by 2. No note is lost, but strikes of one
-        key that round to the same 10 ms become one.
+        The ids keep what a listener hears, in real seconds. Tempo changes and the sustain pedal are applied; everything
+        except drums becomes one piano. Onsets move by 5 ms at most, velocities by 2. No note is lost, but strikes of
+        one key that round to the same 10 ms become one.
 
         Returns:
             Ids (T,), without PAD.
 
         Raises:
-            InputError: the file is missing or not a MIDI file, or has no pitched notes (see `perform`).
+            InputError: the file or the score cannot be used (see `read_notes` and `perform`).
         """
-        if isinstance(source, Path | str):
-            performance = perform(read_midi(Path(source)), name=str(source))
-        else:
-            performance = perform(source)
+        performance = read_midi(Path(source)) if isinstance(source, Path | str) else perform(source)
         return torch.tensor(self._events.encode(performance)[0].ids)
+
+    def times(self, ids: Tensor) -> Tensor:
+        """The time (T,) after each of `ids` (T,), in seconds."""
+        check_ids(ids, self.vocab_size)
+        return torch.from_numpy(np.cumsum(self._steps[ids.cpu().numpy()])) / STEPS_PER_SECOND
 
     def decode(self, ids: Tensor) -> ScoreTick:
         """Decode any sequence of `ids` (T,).
@@ -147,10 +149,24 @@ class MidiTokenizer:
         return tokenizer
 
 
-def write_midi(path: Path | str, score: Score) -> None:
-    """Write `score` as a Standard MIDI File, atomically."""
+def write_midi(path: Path | str, score: Score, text: str = "") -> None:
+    """Write `score` as a Standard MIDI File, atomically, with `text` (ASCII) as the first event of its first track."""
+    data: bytes = in_ticks(score).dumps_midi()
+    if text:
+        event = b"\x00\xff\x01" + _variable_length(len(text)) + text.encode("ascii")
+        at = data.index(b"MTrk") + 4
+        size = int.from_bytes(data[at : at + 4], "big") + len(event)
+        data = data[:at] + size.to_bytes(4, "big") + event + data[at + 4 :]
     with atomic_path(Path(path)) as partial:
-        partial.write_bytes(in_ticks(score).dumps_midi())
+        partial.write_bytes(data)
+
+
+def _variable_length(number: int) -> bytes:
+    """A number as MIDI's variable-length quantity: seven bits a byte, the highest first."""
+    digits = [number & 127]
+    while number := number >> 7:
+        digits.append(number & 127 | 128)
+    return bytes(reversed(digits))
 
 
 def _steps(time_shift: str) -> int:

@@ -268,9 +268,9 @@ LONGEST_TIME = b"\xff\xff\xff\x7f"
         (midi_file(END), "no notes"),
         (midi_file(A_NOTE.replace(b"\x90", b"\x99").replace(b"\x80", b"\x89") + END), "only drums"),
         (midi_file(A_NOTE + END, division=0), "no ticks per quarter"),
-        (midi_file(A_NOTE + END, division=0xE728), "a damaged MIDI file"),
+        (midi_file(A_NOTE + END, division=0xE728), "in SMPTE frames; give a file with ticks per quarter note"),
         (midi_file(LONGEST_TIME + A_NOTE[1:] + END, division=1), "hours"),
-        (midi_file((LONGEST_TIME + A_NOTE[1:]) * 9 + END, division=1), "before the beginning"),
+        (midi_file((LONGEST_TIME + A_NOTE[1:]) * 9 + END, division=1), "hours"),
     ],
 )
 def test_damaged_files_are_refused_in_one_line(tmp_path: Path, data: bytes, says: str) -> None:

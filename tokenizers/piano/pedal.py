@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-DOWN = 64  # controller 64 at this value or above: the pedal is down (MIDI 1.0 specification)
+SUSTAIN = 64  # controller
+DOWN = 64  # its lowest value that means down (MIDI 1.0 specification)
 
 Array = NDArray[np.int64]
 

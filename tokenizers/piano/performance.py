@@ -1,6 +1,5 @@
 """Reads MIDI files and converts scores to one piano track in real time, on a 10 ms grid, without pedal."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -17,44 +16,59 @@ from symusic.core import (
 )
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.tokenizers.piano.pedal import held_ends
+from waveletgpt.tokenizers.piano.keys import sounding_notes
+from waveletgpt.tokenizers.piano.pedal import SUSTAIN, held_ends
+from waveletgpt.tokenizers.piano.smf import MidiFile, parse
 
 STEPS_PER_SECOND = 100
 STEPS_PER_BEAT = 50  # a constant 120 beats a minute
-MAX_HOURS = 24
+SMPTE = 1 << 15  # lowest division that means parts of a frame
 FIRST_BYTES = b"MThd"
-MAX_BYTES = 1 << 26  # a day of music at 70 events a second
+MAX_BYTES = 1 << 22  # ten times the largest performance in MAESTRO
+MAX_NOTES = 1 << 17  # five times the notes of the longest; they take six seconds to encode
+MAX_HOURS = 24
 
 Score = ScoreTick | ScoreQuarter | ScoreSecond
 Array = NDArray[np.int64]
 
 
 def read_midi(path: Path) -> ScoreTick:
-    """Read a Standard MIDI File. Raises InputError if it is missing, unreadable or damaged."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(len(FIRST_BYTES))
-            data += file.read(MAX_BYTES) if data == FIRST_BYTES else b""
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); give a MIDI file") from None
-    if not data.startswith(FIRST_BYTES):
-        raise InputError(f"{path}: not a MIDI file (a MIDI file begins with MThd)")
-    if len(data) > MAX_BYTES:
-        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB; give a single performance")
-    if any(start + length > len(data) for start, length in _chunks(data)):
-        raise InputError(f"{path}: a damaged MIDI file (it ends in the middle of a track)")
-    try:
-        return ScoreTick.from_midi(data)
-    except (RuntimeError, ValueError, MemoryError) as error:
-        reason = " ".join(str(error).removeprefix("MiniMidi: ").split()).removesuffix(": iostream error")
-        raise InputError(f"{path}: a damaged MIDI file ({reason})") from None
+    """Read a Standard MIDI File as one piano track. See `read_notes` for what is kept, and for errors."""
+    return piano_score(*read_notes(path))
+
+
+def read_notes(path: Path) -> Array:
+    """Read the notes of a Standard MIDI File, with times in seconds rounded to 10 ms.
+
+    All channels except drums become one piano. The sustain pedal of each channel is applied to its notes. Other
+    controllers, bends and programs are dropped.
+
+    Returns:
+        (4, N), N > 0: onset and end in steps of 10 ms, pitch, velocity.
+
+    Raises:
+        InputError: the file is missing, unreadable, damaged or too large. Or it has separate patterns, no time base, no
+            notes, only drums, or more than 24 hours.
+    """
+    file = _parsed(path)
+    if file.format > 1:
+        raise InputError(f"{path}: its tracks are separate patterns (format {file.format}); give format 0 or 1")
+    if file.division >= SMPTE:
+        raise InputError(f"{path}: its times are in SMPTE frames; give a file with ticks per quarter note")
+    n_notes = int(file.struck.sum())
+    if n_notes > MAX_NOTES:
+        raise InputError(f"{path}: has {n_notes:,} notes, more than {MAX_NOTES:,}; give a single performance")
+    notes = sounding_notes(file)
+    if not notes.size:
+        raise InputError(_without_pitches(path, only_drums=n_notes > 0))
+    return _in_steps(notes, file.division, file.tempo_tick, file.tempo, str(path))
 
 
 def perform(score: Score, name: str = "the score") -> ScoreTick:
     """Merge all tracks except drums into one piano track, with times in seconds rounded to 10 ms.
 
-    Each track's sustain pedal is applied to its notes. Other controllers, bends and programs are dropped. Onsets move
-    by 5 ms at most.
+    Each track's sustain pedal is applied to its notes: a score has no channels. Other controllers, bends and programs
+    are dropped. Onsets move by 5 ms at most.
 
     Args:
         score: any score.
@@ -66,21 +80,18 @@ def perform(score: Score, name: str = "the score") -> ScoreTick:
     Raises:
         InputError: no notes, only drums, no time base, times before the start, or more than 24 hours.
     """
-    if score.ticks_per_quarter <= 0:
-        raise InputError(f"{name}: no ticks per quarter note, so its times have no meaning")
     score = in_ticks(score)
     tracks = [track for track in score.tracks if len(track.notes)]
     pitched = [track for track in tracks if not track.is_drum]
     if not pitched:
-        raise InputError(f"{name}: {'only drums' if tracks else 'no notes'}; give music with pitched notes")
-    onset, end, pitch, velocity = np.concatenate([_sounding_notes(track) for track in pitched], axis=1)
-    if onset.min() < 0:
+        raise InputError(_without_pitches(name, only_drums=bool(tracks)))
+    notes = np.concatenate([_track_notes(track) for track in pitched], axis=1)
+    if notes[0].min() < 0:
         raise InputError(f"{name}: a note starts before the beginning; times must fit in 31 bits")
-    seconds = _seconds(np.stack([onset, end]), score)
-    if not seconds.max() <= MAX_HOURS * 3600:
-        raise InputError(f"{name}: lasts {seconds.max() / 3600:.0f} hours; at most {MAX_HOURS} are accepted")
-    onset, end = np.rint(seconds * STEPS_PER_SECOND).astype(np.int64)
-    return piano_score(onset, end, pitch, velocity)
+    tempos = score.tempos.numpy()
+    order = np.argsort(tempos["time"], kind="stable")
+    tempo_tick, tempo = (tempos[column][order].astype(np.int64) for column in ("time", "mspq"))
+    return piano_score(*_in_steps(notes, score.ticks_per_quarter, tempo_tick, tempo, name))
 
 
 def piano_score(onset: Array, end: Array, pitch: Array, velocity: Array) -> ScoreTick:
@@ -126,20 +137,32 @@ def in_ticks(score: Score) -> ScoreTick:
     return score if isinstance(score, ScoreTick) else cast(ScoreTick, score.to("tick"))
 
 
-def _chunks(data: bytes) -> Iterator[tuple[int, int]]:
-    """Start and length of each chunk of a Standard MIDI File. symusic does not check the lengths."""
-    start = 8
-    while start <= len(data):
-        length = int.from_bytes(data[start - 4 : start])
-        yield start, length
-        start += length + 8
+def _parsed(path: Path) -> MidiFile:
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(len(FIRST_BYTES))
+            data += stream.read(MAX_BYTES) if data == FIRST_BYTES else b""
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); give a MIDI file") from None
+    if not data.startswith(FIRST_BYTES):
+        raise InputError(f"{path}: not a MIDI file (a MIDI file begins with MThd)")
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB; give a single performance")
+    try:
+        return parse(data)
+    except ValueError as error:
+        raise InputError(f"{path}: a damaged MIDI file ({error})") from None
 
 
-def _sounding_notes(track: TrackTick) -> Array:
+def _without_pitches(name: Path | str, *, only_drums: bool) -> str:
+    return f"{name}: {'only drums' if only_drums else 'no notes'}; give music with pitched notes"
+
+
+def _track_notes(track: TrackTick) -> Array:
     """Onset, end, pitch and velocity of a track's notes, (4, N), with its pedal applied. Times are in ticks."""
     notes = {name: values.astype(np.int64) for name, values in track.notes.numpy().items()}
     controls = track.controls.numpy()
-    sustain = controls["number"] == 64
+    sustain = controls["number"] == SUSTAIN
     end = held_ends(
         notes["time"] + notes["duration"],
         controls["time"][sustain].astype(np.int64),
@@ -148,13 +171,27 @@ def _sounding_notes(track: TrackTick) -> Array:
     return np.stack([notes["time"], end, notes["pitch"], notes["velocity"]])
 
 
-def _seconds(ticks: Array, score: ScoreTick) -> NDArray[np.float64]:
-    """Convert ticks to seconds by the tempo map. Integers up to the last division avoid drift."""
-    tempos = score.tempos.numpy()
-    order = np.argsort(tempos["time"], kind="stable")
-    times = np.concatenate([[0], tempos["time"][order]]).astype(np.int64)
-    microseconds = np.concatenate([[500_000], tempos["mspq"][order]]).astype(np.int64)  # per quarter note
-    elapsed = np.concatenate([[0], np.cumsum(np.diff(times) * microseconds[:-1])])
-    tempo = np.searchsorted(times, ticks, side="right") - 1
-    total = elapsed[tempo] + (ticks - times[tempo]) * microseconds[tempo]
-    return np.asarray(total / (score.ticks_per_quarter * 1e6), np.float64)
+def _in_steps(notes: Array, ticks_per_quarter: int, tempo_tick: Array, tempo: Array, name: str) -> Array:
+    """`notes` (4, N) with onset and end in steps of 10 ms instead of ticks.
+
+    Args:
+        notes: onset, end, pitch, velocity.
+        ticks_per_quarter: of the ticks.
+        tempo_tick: (M,) times of changes of tempo, ascending.
+        tempo: (M,) microseconds per quarter note from each change on. It is 500,000 before the first one.
+        name: what error messages call the music.
+
+    Raises:
+        InputError: no time base, or more than 24 hours.
+    """
+    if ticks_per_quarter <= 0:
+        raise InputError(f"{name}: no ticks per quarter note, so its times have no meaning")
+    ticks, sounds = np.split(notes, 2)
+    times, speeds = np.append(0, tempo_tick), np.append(500_000, tempo)
+    elapsed = np.append(0, np.cumsum(np.diff(times) * speeds[:-1]))
+    current = np.searchsorted(times, ticks, side="right") - 1
+    total = elapsed[current] + (ticks - times[current]) * speeds[current]  # whole numbers, so that nothing drifts
+    seconds = total / (ticks_per_quarter * 1e6)
+    if seconds.max() > MAX_HOURS * 3600:
+        raise InputError(f"{name}: lasts {seconds.max() / 3600:.0f} hours; at most {MAX_HOURS} are accepted")
+    return np.concatenate([np.rint(seconds * STEPS_PER_SECOND).astype(np.int64), sounds])
