@@ -1,8 +1,7 @@
 """Reads audio files as waveforms, (S,) float32 in [-1, 1], and writes WAV files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from io import BufferedReader
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
 from waveletgpt.tokenizers.audio.resampling import resampled
+from waveletgpt.tokenizers.audio.segments import CORRUPT, FORMATS, Segment, find_segments, last_part
 from waveletgpt.tokenizers.audio.waveform import (
     LOUDNESS_DBFS,
     check_rates,
@@ -25,9 +25,24 @@ BLOCK = 1 << 18  # samples decoded at a time, over all channels; a corrupt heade
 IN_MEMORY = 1 << 26  # bytes of resampled sound kept in memory until its loudness is known; more goes to a file
 
 
-def read_audio(path: Path | str, sample_rate: int, *, loudness_dbfs: float | None = LOUDNESS_DBFS) -> Tensor:
-    """Read a WAV, FLAC, OGG or MP3 file as one waveform (S,) at `sample_rate` Hz, like `audio_blocks`."""
-    return torch.cat(list(audio_blocks(path, sample_rate, loudness_dbfs=loudness_dbfs)))
+def read_audio(
+    path: Path | str,
+    sample_rate: int,
+    *,
+    loudness_dbfs: float | None = LOUDNESS_DBFS,
+    last_seconds: float | None = None,
+) -> Tensor:
+    """Read a WAV, FLAC, OGG or MP3 file as one waveform (S,) at `sample_rate` Hz, like `audio_blocks`.
+
+    With `last_seconds` it is at most that long, and time and memory do not grow with the file.
+    """
+    blocks = audio_blocks(path, sample_rate, loudness_dbfs=loudness_dbfs, last_seconds=last_seconds)
+    if last_seconds is None:
+        return torch.cat(list(blocks))
+    most, end = max(1, round(last_seconds * sample_rate)), torch.zeros(0)
+    for block in blocks:
+        end = torch.cat([end, block])[-most:]
+    return end
 
 
 def audio_blocks(
@@ -36,6 +51,7 @@ def audio_blocks(
     *,
     loudness_dbfs: float | None = LOUDNESS_DBFS,
     scratch: Path | None = None,
+    last_seconds: float | None = None,
 ) -> Iterator[Tensor]:
     """Read an audio file of any length in blocks. Channels are averaged.
 
@@ -45,22 +61,27 @@ def audio_blocks(
         loudness_dbfs: loudness of the whole file, see `normalize_loudness`; None leaves it unchanged.
         scratch: folder for an unnamed temporary file, which holds long sounds at 4 bytes per sample until their
             loudness is known; None for the system's folder.
+        last_seconds: the rest may be left out, and does not count for the loudness; None for all of the file.
 
     Yields:
         Blocks (S,) float32 of the waveform.
 
     Raises:
-        InputError: the file is missing, corrupt or not audio, has no samples, or contains NaN or inf.
+        InputError: the file is missing, corrupt, cut off or not audio, has no samples, or contains NaN or inf.
     """
-    with _named(path), Path(path).open("rb") as opened, _open(opened) as file:
-        from_rate = int(file.samplerate)
+    with _named(path):
+        segments = find_segments(Path(path))
+        if last_seconds is not None:
+            segments = last_part(segments, last_seconds)
+        with segments[0].opened() as file:
+            from_rate = int(file.samplerate)
         check_rates(from_rate, sample_rate)
     with SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(scratch) if scratch else None) as storage:
         stored, peak, limit = _StoredBlocks(storage), 0.0, 1.0
 
         def limited() -> Iterator[Tensor]:
             nonlocal peak
-            for block in _mono_blocks(path):
+            for block in _mono_blocks(path, segments):
                 peak = max(peak, block.abs().max().item())
                 yield (block / limit).float()
 
@@ -71,10 +92,10 @@ def audio_blocks(
         yield from stored if loudness_dbfs is None else normalized_blocks(stored, loudness_dbfs)
 
 
-def write_wav(path: Path | str, waveform: Tensor, sample_rate: int) -> None:
+def write_wav(path: Path | str, waveform: Tensor, sample_rate: int, comment: str = "") -> None:
     """Write a waveform (S,), clipped to [-1, 1], as a mono WAV file of 16-bit PCM, atomically.
 
-    Samples are rounded to multiples of 1/32768, at most 32767/32768.
+    Samples are rounded to multiples of 1/32768, at most 32767/32768. `comment` (ASCII) becomes the file's comment.
     """
     path = Path(path)
     if path.is_dir():
@@ -83,6 +104,20 @@ def write_wav(path: Path | str, waveform: Tensor, sample_rate: int) -> None:
     pcm = (waveform.double() * 32768).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
     with atomic_path(path) as partial:
         soundfile.write(partial, pcm, sample_rate, subtype="PCM_16", format="WAV")
+        if comment:
+            _add_comment(partial, comment.encode("ascii"))
+
+
+def _add_comment(path: Path, comment: bytes) -> None:
+    """Append an INFO list with a comment to a WAV file. libsndfile cuts long ones."""
+    text = comment + bytes(2 - len(comment) % 2)  # ends with a zero and has an even length
+    content = b"INFOICMT" + len(text).to_bytes(4, "little") + text
+    with path.open("r+b") as file:
+        file.seek(0, 2)
+        file.write(b"LIST" + len(content).to_bytes(4, "little") + content)
+        size = file.tell() - 8
+        file.seek(4)
+        file.write(size.to_bytes(4, "little"))
 
 
 class _StoredBlocks:
@@ -107,36 +142,30 @@ class _StoredBlocks:
             yield torch.frombuffer(bytearray(data), dtype=torch.float32) / self.limit
 
 
-def _mono_blocks(path: Path | str) -> Iterator[Tensor]:
-    """Blocks (S,) float64 of an audio file at its own sample rate, channels averaged."""
-    with _named(path), Path(path).open("rb") as opened, _open(opened) as file:
-        start = 0
-        frames = max(1, BLOCK // file.channels)
-        # Read until the data end: a corrupt header may claim terabytes.
-        while len(array := file.read(frames, dtype="float32", always_2d=True)):
-            block = to_mono(array)
-            broken = (~block.isfinite()).nonzero()
-            if len(broken):
-                raise InputError(f"sample {start + int(broken[0])} is not a finite number")
-            yield block
-            start += len(block)
+def _mono_blocks(path: Path | str, segments: Sequence[Segment]) -> Iterator[Tensor]:
+    """Blocks (S,) float64 of the segments of an audio file at their own sample rate, channels averaged."""
+    with _named(path):
+        start, rate = 0, 0
+        for segment in segments:
+            with segment.opened() as file:
+                if rate not in (0, file.samplerate):
+                    raise InputError(f"joined from parts at {rate} and at {file.samplerate} Hz; resample one of them")
+                rate = int(file.samplerate)
+                if segment.skipped:
+                    warm_up = min(segment.skipped, rate)  # an MP3 decoder clicks after a seek
+                    file.seek(segment.skipped - warm_up)
+                    file.read(warm_up)
+                frames = max(1, BLOCK // file.channels)
+                # Read until the data end: a corrupt header may claim terabytes.
+                while len(array := file.read(frames, dtype="float32", always_2d=True)):
+                    block = to_mono(array)
+                    broken = (~block.isfinite()).nonzero()
+                    if len(broken):
+                        raise InputError(f"sample {start + int(broken[0])} is not a finite number")
+                    yield block
+                    start += len(block)
         if not start:
             raise InputError("the audio holds no samples")
-
-
-class _SequentialFile(soundfile.SoundFile):  # type: ignore[misc] # soundfile has no types
-    """An audio file that is only read forward.
-
-    soundfile seeks after each block of a seekable file, and an MP3 decoder clicks after a seek.
-    """
-
-    def seekable(self) -> bool:
-        return False
-
-
-def _open(opened: BufferedReader) -> soundfile.SoundFile:
-    # A descriptor has no suffix, from which soundfile would guess the format.
-    return _SequentialFile(opened.fileno(), closefd=False)
 
 
 @contextmanager
@@ -145,8 +174,8 @@ def _named(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; expected a WAV, FLAC, OGG or MP3 file") from error
+        raise InputError(f"{path}: {error.strerror}; expected {FORMATS}") from error
     except soundfile.SoundFileError as error:
-        raise InputError(f"{path}: corrupt, or not a WAV, FLAC, OGG or MP3 file") from error
+        raise InputError(f"{path}: {CORRUPT}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
