@@ -5,7 +5,6 @@ the model then sees what training never showed it. Measures the loss on held-out
 past the first context, for one or more checkpoints. Prints a table, then one JSON object.
 """
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.files import json_text
 from waveletgpt.common.progress import progress_bar
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.decoding import make_decoder
@@ -136,7 +136,7 @@ def main() -> None:
         for way in ("re-reading", "rolling"):
             table.add_row(way, *(f"{of['nats'][way][p]:.4f}" for p in places), f"{of['ms'][way]:.3f}")
         Console().print(table)
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the machine does falls on all of them.
 Prints tables, then one JSON object.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -29,10 +28,11 @@ from rich.table import Table
 from torch import Tensor
 
 from waveletgpt.common.errors import run_command
+from waveletgpt.common.files import json_text
 from waveletgpt.common.progress import progress_bar
+from waveletgpt.models.devices import pick_device
 from waveletgpt.models.generation import generate, warm_up
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.training.ranks.devices import pick_device
 
 SAMPLE_RATE = 16_000
 MIXERS = ("none", "haar", "learnable")
@@ -358,7 +358,7 @@ def main() -> None:
     report["together"] = together(config, device)
     report["start_up"] = start_up()
     show(report, Console())
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Prints a line a checkpoint, then one JSON object: the periodicity of each sample, 1 for a periodic wave.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
+from waveletgpt.common.files import json_text
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.generation import generate
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
@@ -25,7 +25,10 @@ LONGEST_PERIOD = 400  # samples, 40 Hz
 class Config:
     """Periodicity of the audio that checkpoints generate."""
 
-    checkpoints: tuple[Path, ...] = (Path("checkpoints/audio-baseline"), Path("checkpoints/audio-haar"))
+    checkpoints: tuple[Path, ...] = (
+        Path("checkpoints/audio-recorded-baseline"),
+        Path("checkpoints/audio-recorded-haar"),
+    )
     temperature: float = 0.85
     length: int = 4000
     """Samples to generate; the first 800 are left out."""
@@ -74,7 +77,7 @@ def main() -> None:
         report[path.name] = measure(path, temperature=config.temperature, length=config.length, samples=config.samples)
     for name, values in report.items():
         print(f"{name:16} {' '.join(f'{value:.2f}' for value in values)}")
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 if __name__ == "__main__":

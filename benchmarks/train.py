@@ -26,12 +26,14 @@ from torch import Tensor, nn
 
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.files import json_text
+from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import ALL_MIXERS
 from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import Optimizers, make_optimizer
-from waveletgpt.training.ranks.devices import pick_autocast, pick_device, pick_precision
+from waveletgpt.training.ranks.devices import pick_autocast, pick_precision
 
 BASELINE = "none"
 WARM_UP = 2
@@ -337,7 +339,7 @@ def main() -> None:
     for name, why in report["left_out"].items():
         print(f"{name} is left out: {why}", file=sys.stderr)
     Console().print(table(report))
-    print(json.dumps(report))
+    print(json_text(report))
 
 
 if __name__ == "__main__":

@@ -4,13 +4,23 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 
 class InputError(ValueError):
     """Input from outside cannot be used. The message is one line: what is wrong and what would be right."""
+
+
+@contextmanager
+def renamed(path: object, name: str) -> Iterator[None]:
+    """Within the block, the messages of an InputError call the file `path` by the `name` that people know."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(str(error).replace(str(path), name)) from None
 
 
 class DiskFullError(OSError):

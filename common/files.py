@@ -7,11 +7,12 @@ the target.
 import ctypes
 import errno
 import json
+import math
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,27 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} cannot be read as a JSON object")
     return content
+
+
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """`content` as JSON. Raises InputError for NaN and infinity, which JSON does not have."""
+    try:
+        return json.dumps(content, indent=indent, allow_nan=False)
+    except ValueError:
+        found = ", ".join(_not_finite(content))
+        raise InputError(f"{found} is not a finite number, and JSON has no other numbers") from None
+
+
+def _not_finite(content: Any, name: str = "") -> Iterator[str]:
+    """Names of the entries of `content` that are NaN or infinite, such as losses.val."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _not_finite(value, f"{name}.{key}".strip("."))
+    elif isinstance(content, list | tuple):
+        for i, value in enumerate(content):
+            yield from _not_finite(value, f"{name}[{i}]")
+    elif isinstance(content, float) and not math.isfinite(content):
+        yield name or str(content)
 
 
 def remove_leftovers(directory: Path) -> None:

@@ -7,25 +7,31 @@ README.md           the model card
 """
 
 import errno
+import hashlib
 import json
 import math
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.common.files import atomic_directory, write_text
+from waveletgpt.common.files import atomic_directory, json_text, write_text
 from waveletgpt.models.gpt import GPT, GPTConfig
+from waveletgpt.models.mixers import ALL_MIXERS
 
 FORMAT_VERSION = 1
 FILES = ("model.safetensors", "config.json", "metrics.jsonl", "README.md")
+LARGEST_CACHE = 1 << 29
+"""Numbers in the key/value cache of one stream: 2 GiB. With rotary positions no weight depends on block_size, so it is
+this that keeps a few bytes of `config.json` from taking all memory."""
 
 
 SAMPLING = ("temperature", "top_p", "min_p")
@@ -50,6 +56,9 @@ class CheckpointInfo:
     """Nats per token by split, "train" and "val"."""
     sampling: dict[str, float | None] = field(default_factory=dict)
     """Settings to sample with by default (temperature, top_p, min_p); empty for those of the modality."""
+    weights_sha256: str = ""
+    """Digest of `model.safetensors`, in hexadecimal, which identifies the checkpoint. `save_checkpoint` sets it. Older
+    checkpoints do not store it; `load_checkpoint` then computes it."""
 
 
 @dataclass(frozen=True)
@@ -75,22 +84,42 @@ def save_checkpoint(
     Args:
         directory: Where to write.
         model: The weights.
-        info: The contents of `config.json`.
+        info: The contents of `config.json`, except `weights_sha256`.
         metrics: The contents of `metrics.jsonl`.
         card: The contents of `README.md`.
-        dtype: Precision of the weights.
+        dtype: Precision of the weights. Those that it is too narrow for are stored in float32.
         keep_others: Keep other files in `directory`. Otherwise they are an error.
 
     Raises:
-        InputError: `directory` holds other files and `keep_others` is False.
+        InputError: `directory` holds other files and `keep_others` is False, or the weights are not finite.
         DiskFullError: The disk is full.
     """
-    weights = {name: w.detach().to("cpu", dtype).contiguous() for name, w in model.state_dict().items()}
+    weights = {name: _narrowed(w.detach().cpu(), dtype) for name, w in model.state_dict().items()}
+    if broken := _first_not_finite(weights):
+        raise InputError(f"{directory} is not written: {broken} has weights that are not finite")
     with atomic_directory(directory, FILES, keep_others=keep_others) as partial:
         write_tensors(partial / "model.safetensors", weights, {"format": "pt"})
+        info = replace(info, weights_sha256=file_sha256(partial / "model.safetensors"))
         (partial / "config.json").write_text(_config_text(info), encoding="utf-8")
         (partial / "metrics.jsonl").write_text(metrics, encoding="utf-8")
         (partial / "README.md").write_text(card, encoding="utf-8")
+
+
+def _narrowed(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """`weight` in `dtype`, or in float32 if `dtype` is too narrow for it."""
+    narrow = weight.to(dtype)
+    return (narrow if narrow.isfinite().all() else weight.float()).contiguous()
+
+
+def _first_not_finite(weights: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity, if any."""
+    return next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
@@ -124,8 +153,10 @@ def read_info(directory: Path) -> CheckpointInfo:
     wrong = [name for name, value in config.items() if not isinstance(value, types[name])]
     if wrong:
         raise InputError(f"{path} has a value of the wrong type for {', '.join(wrong)}")
+    if not all(_is_number(value) for value in config.get("losses", {}).values()):
+        raise InputError(f"{path}: losses must be finite numbers")
     sampling = config.get("sampling", {})
-    if set(sampling) - set(SAMPLING) or not all(_is_setting(value) for value in sampling.values()):
+    if set(sampling) - set(SAMPLING) or not all(value is None or _is_number(value) for value in sampling.values()):
         raise InputError(f"{path}: sampling may set {', '.join(SAMPLING)}, each to a number or null")
     try:
         return CheckpointInfo(**{**config, "model": GPTConfig(**config["model"])})
@@ -141,12 +172,12 @@ def update_info(directory: Path, **changes: Any) -> None:
     write_text(Path(directory) / "config.json", _config_text(info))
 
 
-def _is_setting(value: Any) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _config_text(info: CheckpointInfo) -> str:
-    return json.dumps({"format_version": FORMAT_VERSION, **asdict(info)}, indent=2) + "\n"
+    return json_text({"format_version": FORMAT_VERSION, **asdict(info)}, indent=2) + "\n"
 
 
 def load_checkpoint(directory: Path, *, modality: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:
@@ -158,7 +189,8 @@ def load_checkpoint(directory: Path, *, modality: str | None = None, device: str
         device: Where to put the model.
 
     Raises:
-        InputError: It is missing, damaged, of another format version, or for another kind of data.
+        InputError: It is missing, damaged, of another format version, or for another kind of data. The sizes of the
+            weights, their digest and their values are checked, in this order, before a model is built.
     """
     directory = Path(directory)
     info = read_info(directory)
@@ -166,12 +198,43 @@ def load_checkpoint(directory: Path, *, modality: str | None = None, device: str
         raise InputError(f"{directory} is a checkpoint for {info.modality}; one for {modality} is needed")
     path = directory / "model.safetensors"
     try:
+        with safe_open(path, framework="pt") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, no mapping
+        _check_shapes(info.model, shapes, path)
+        digest = file_sha256(path)
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
-    try:
-        model = GPT(info.model)
-        model.load_state_dict(weights)
-    except RuntimeError:  # other names or shapes, or not enough memory for the model
-        raise InputError(f"{path} does not hold the weights that {directory / 'config.json'} describes") from None
-    return Checkpoint(model.to(device).eval(), info)
+    if info.weights_sha256 not in ("", digest):
+        raise InputError(f"{path} is damaged: its sha256 is not the one in config.json; copy the checkpoint again")
+    weights = {name: weight.float() for name, weight in weights.items()}
+    if broken := _first_not_finite(weights):
+        raise InputError(f"{path} cannot be used: {broken} has weights that are not finite in float32")
+    model = GPT(info.model)
+    model.load_state_dict(weights)
+    return Checkpoint(model.to(device).eval(), replace(info, weights_sha256=digest))
+
+
+def _check_shapes(config: GPTConfig, shapes: Mapping[str, tuple[int, ...]], path: Path) -> None:
+    """Raise InputError unless the tensors in `path` have the `shapes` of a model of `config`.
+
+    No memory is taken for the model, and no time for blocks that the file does not hold.
+    """
+    described = path.parent / "config.json"
+    largest = max(map(math.prod, shapes.values()), default=0)
+    possible = config.n_layer <= len(shapes) and max(config.vocab_size, config.n_embd, config.n_hidden) <= largest
+    if possible and config.cache_size > LARGEST_CACHE:
+        most = LARGEST_CACHE * config.block_size // config.cache_size
+        raise InputError(f"{described}: block_size is {config.block_size}; it may be at most {most} for these weights")
+    if not possible or shapes != _expected_shapes(config):
+        raise InputError(f"{path} does not hold the weights that {described} describes")
+
+
+def _expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of each weight of a model."""
+    with torch.device("meta"):
+        model = GPT(replace(config, mixer="shift"))  # has no weights of its own
+    mixer = ALL_MIXERS[config.mixer](config.n_embd, config.n_levels)  # not on meta: levels are computed with tensors
+    weights = model.state_dict()
+    weights |= {f"mixers.{i}.{name}": w for i in range(config.n_layer - 1) for name, w in mixer.state_dict().items()}
+    return {name: tuple(weight.shape) for name, weight in weights.items()}

@@ -64,6 +64,11 @@ class GPTConfig:
         if self.positions not in ("rope", "learned"):
             raise InputError(f"positions is {self.positions!r}; choose rope or learned")
 
+    @property
+    def cache_size(self) -> int:
+        """Numbers in the key/value cache of one stream."""
+        return 2 * self.n_layer * self.block_size * self.n_embd
+
 
 @dataclass
 class KeyValueCache:
@@ -271,8 +276,7 @@ class GPT(nn.Module):
 
     def cache_bytes(self, batch: int = 1) -> int:
         """Bytes of the key/value cache of `batch` streams."""
-        c = self.config
-        return 2 * c.n_layer * batch * c.block_size * c.n_embd * self.embedding.weight.element_size()
+        return batch * self.config.cache_size * self.embedding.weight.element_size()
 
 
 def init_weights(model: GPT) -> None:

@@ -15,6 +15,12 @@ from waveletgpt.tokenizers.registry import check_ids, construct
 UTF32 = "utf-32-le"  # four bytes per character, so one call turns text into an array of code points
 CHUNK = 1 << 20  # characters looked up at a time: fits in the cache and keeps memory low
 SHOWN = 100  # characters of the alphabet that an error message shows
+BOM = "\ufeff"  # byte order mark, which may stand before a text and is no part of it
+
+
+def unify_line_ends(text: str) -> str:
+    """`text` with \\n for every line end."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class CharacterTokenizer:
             raise InputError("an alphabet cannot hold surrogates: is the text really UTF-8?")
         if self.replacement is not None and self.replacement not in list(self.alphabet):
             raise InputError(
-                f"the replacement {self.replacement!r} must be one character of the alphabet {self._quoted}"
+                f"the replacement {self.replacement!r} must be one character of the alphabet {self.quoted}"
             )
 
     @classmethod
@@ -115,9 +121,10 @@ class CharacterTokenizer:
         return table
 
     def _refuse(self, text: str, position: int) -> None:
-        raise InputError(f"character {text[position]!r} at position {position} is not in the alphabet {self._quoted}")
+        raise InputError(f"character {text[position]!r} at position {position} is not in the alphabet {self.quoted}")
 
     @property
-    def _quoted(self) -> str:
+    def quoted(self) -> str:
+        """The alphabet as messages show it: quoted, and cut if it is long."""
         shown = repr(self.alphabet[:SHOWN])
         return shown if self.vocab_size <= SHOWN else f"{shown}... ({self.vocab_size} characters)"

@@ -53,6 +53,12 @@ def tokenizer_from_dict(description: dict[str, Any]) -> Tokenizer:
     return cls.from_dict(description)
 
 
+def same_ids(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether an id means the same to the two described tokenizers. What they do with unknown media does not matter."""
+    ours, theirs = ({name: value for name, value in one.items() if name != "replacement"} for one in (a, b))
+    return ours == theirs
+
+
 def construct(cls: type[T], description: dict[str, Any]) -> T:
     """Build `cls` from a description whose keys are "kind" and the names of its arguments. Raises InputError."""
     if not isinstance(description, dict) or description.get("kind") != cls.kind:

@@ -1,6 +1,8 @@
 """A write is complete or leaves nothing, and no file of another program is lost."""
 
 import errno
+import json
+import math
 import os
 import shutil
 import signal
@@ -23,6 +25,7 @@ from waveletgpt.common.files import (
     PREFIX,
     atomic_directory,
     atomic_path,
+    json_text,
     lock,
     read_json,
     read_text,
@@ -296,6 +299,19 @@ def test_texts_and_objects_are_read(tmp_path: Path) -> None:
             read_json(tmp_path / "a.json")
     (tmp_path / "a.json").write_text('{"a": 1}')
     assert read_json(tmp_path / "a.json") == {"a": 1}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_json_has_no_nan(value: float) -> None:
+    content = {"a": [1.5, {"b": (0, 1e300)}], "c": None}
+    assert json.loads(json_text(content)) == json.loads(json_text(content, indent=2))
+    for broken, name in (
+        ({"loss": value}, "loss"),
+        ({"a": [1, {"b": value}], "c": value}, r"a\[1\]\.b, c"),
+        (value, f"{value}"),
+    ):
+        with pytest.raises(InputError, match=f"^{name} is not a finite number"):
+            json_text(broken)
 
 
 def test_there_is_a_core() -> None:

@@ -1,5 +1,7 @@
 import errno
+import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,8 @@ from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import MIXERS
 
 torch.set_num_threads(1)
+
+SIZES = ("vocab_size", "n_layer", "n_embd", "n_hidden")
 
 TINY = GPTConfig(vocab_size=11, block_size=32, n_layer=3, n_head=2, n_embd=8, n_hidden=12, n_levels=3)
 INFO = CheckpointInfo(
@@ -44,6 +48,11 @@ def saved(tmp_path: Path) -> Path:
     return directory
 
 
+def stored(info: CheckpointInfo, directory: Path) -> CheckpointInfo:
+    """`info` as a checkpoint in `directory` has it, with the digest of the weights there."""
+    return replace(info, weights_sha256=hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest())
+
+
 def refused(directory: Path, **options: Any) -> str:
     with pytest.raises(InputError) as refusal:
         load_checkpoint(directory, **options)
@@ -60,7 +69,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path, mixer: str, positions:
     info = replace(INFO, model=model.config)
     save_checkpoint(tmp_path / "c", model, info)
     loaded = load_checkpoint(tmp_path / "c", modality="text")
-    assert loaded.info == info == read_info(tmp_path / "c")
+    assert loaded.info == stored(info, tmp_path / "c") == read_info(tmp_path / "c")
     assert loaded.model.config == model.config
     assert not loaded.model.training
     weights, expected = loaded.model.state_dict(), model.state_dict()
@@ -123,7 +132,7 @@ def test_nothing_but_a_checkpoint_is_replaced(saved: Path) -> None:
     with pytest.raises(InputError, match="is a file"):
         save_checkpoint(saved / "notes.txt", gpt(), INFO)
     save_checkpoint(saved / "new", gpt(), INFO)
-    assert read_info(saved / "new") == INFO
+    assert read_info(saved / "new") == stored(INFO, saved / "new")
 
 
 def test_other_files_are_kept_where_that_is_asked_for(saved: Path) -> None:
@@ -229,7 +238,15 @@ def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (lambda c: c["model"].update(n_layer=4), "does not hold the weights"),
         (lambda c: c["model"].update(mixer="learnable"), "does not hold the weights"),
         (lambda c: c["model"].update(positions="learned"), "does not hold the weights"),
-        (lambda c: c["model"].update(vocab_size=10**13), "does not hold the weights"),
+        (lambda c: c["model"].update(n_levels=4, mixer="dyadic"), "does not hold the weights"),
+        *((lambda c, n=n: c["model"].update({n: 10**18}), "does not hold the weights") for n in SIZES),
+        *((lambda c, n=n: c["model"].update({n: 10**30}), "does not hold the weights") for n in SIZES),
+        (lambda c: c["model"].update(block_size=10**9), "block_size is 1000000000; it may be at most 11184810 for"),
+        (lambda c: c["model"].update(block_size=10**30, n_levels=90), "config.json: block_size is 1000000000000"),
+        (lambda c: c.update(losses={"val": float("nan")}), "losses must be finite numbers"),
+        (lambda c: c.update(losses={"val": "low"}), "losses must be finite numbers"),
+        (lambda c: c.update(weights_sha256=5), "wrong type for weights_sha256"),
+        (lambda c: c.update(weights_sha256="0" * 64), "is damaged: its sha256 is not the one in config.json"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused(
@@ -258,6 +275,67 @@ def test_missing_and_foreign_weights_are_refused(saved: Path) -> None:
     assert "model.safetensors" in refused(saved)
 
 
+def test_sizes_are_compared_before_memory_is_taken(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def built(config: GPTConfig) -> GPT:
+        assert torch.get_default_device().type == "meta", "a model was built before its sizes were compared"
+        return GPT(config)
+
+    monkeypatch.setattr(checkpoint, "GPT", built)
+    changed(saved / "config.json", lambda c: c["model"].update(n_layer=2, block_size=10**6))
+    assert "does not hold the weights" in refused(saved)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_refused(saved: Path, value: float) -> None:
+    weights = load_file(saved / "model.safetensors")
+    weights["norm.bias"][3] = value
+    save_file(weights, saved / "model.safetensors")
+    assert "is damaged: its sha256" in refused(saved)
+    update_info(saved, weights_sha256="")
+    assert "norm.bias has weights that are not finite" in refused(saved)
+    weights["norm.bias"] = torch.full((8,), 1e300, dtype=torch.float64)  # finite, but not in float32
+    save_file(weights, saved / "model.safetensors")
+    assert "norm.bias has weights that are not finite" in refused(saved)
+    before = (saved / "model.safetensors").read_bytes()
+    model = gpt()
+    model.norm.bias.data[3] = value
+    with pytest.raises(InputError, match=r"is not written: norm\.bias has weights that are not finite"):
+        save_checkpoint(saved, model, INFO)
+    assert (saved / "model.safetensors").read_bytes() == before
+
+
+def test_weights_too_large_for_half_precision_are_kept(tmp_path: Path) -> None:
+    model = gpt()
+    model.norm.bias.data[3] = 1e6
+    save_checkpoint(tmp_path / "c", model, INFO)
+    assert load_checkpoint(tmp_path / "c").model.norm.bias[3] == 1e6
+    stored_types = {name: w.dtype for name, w in load_file(tmp_path / "c" / "model.safetensors").items()}
+    assert stored_types.pop("norm.bias") == torch.float32
+    assert set(stored_types.values()) == {torch.float16}
+
+
+def test_one_changed_bit_of_the_weights_is_found(saved: Path) -> None:
+    data = bytearray((saved / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (saved / "model.safetensors").write_bytes(data)
+    assert "is damaged: its sha256 is not the one in config.json" in refused(saved)
+
+
+def test_a_checkpoint_without_a_digest_is_given_one_when_it_is_loaded(saved: Path) -> None:
+    changed(saved / "config.json", lambda c: c.pop("weights_sha256"))
+    assert read_info(saved).weights_sha256 == ""
+    assert load_checkpoint(saved).info == stored(INFO, saved)
+
+
+def test_no_nan_becomes_json(saved: Path) -> None:
+    before = (saved / "config.json").read_text()
+    with pytest.raises(InputError, match=r"^losses.val is not a finite number"):
+        update_info(saved, losses={"val": math.nan})
+    with pytest.raises(InputError, match=r"^losses.train is not a finite number"):
+        save_checkpoint(saved, gpt(), replace(INFO, losses={"train": math.inf}))
+    assert (saved / "config.json").read_text() == before
+
+
 def test_a_checkpoint_of_another_modality_is_refused(saved: Path) -> None:
     message = refused(saved, modality="audio")
     assert "is a checkpoint for text; one for audio is needed" in message
@@ -266,7 +344,8 @@ def test_a_checkpoint_of_another_modality_is_refused(saved: Path) -> None:
 def test_sampling_settings_travel_with_a_checkpoint_and_wrong_ones_are_refused(saved: Path) -> None:
     assert read_info(saved).sampling == {}
     update_info(saved, sampling={"temperature": 0.7, "top_p": None})
-    assert load_checkpoint(saved).info == replace(INFO, sampling={"temperature": 0.7, "top_p": None})
+    changed = replace(INFO, sampling={"temperature": 0.7, "top_p": None})
+    assert load_checkpoint(saved).info == stored(changed, saved) == read_info(saved)
     for wrong in ({"temperature": "hot"}, {"heat": 1}, {"top_p": True}):
         update_info(saved, sampling={})
         config = json.loads((saved / "config.json").read_text())
