@@ -18,7 +18,8 @@ from rich.console import Console
 
 from waveletgpt.common.cores import available_cores
 from waveletgpt.common.errors import InputError, exit_with, run_command
-from waveletgpt.common.files import lock, read_text, remove_leftovers, write_text
+from waveletgpt.common.files import json_text, lock, read_text, remove_leftovers, write_text
+from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.batches import Batches
 from waveletgpt.training.command import parse
@@ -32,7 +33,7 @@ from waveletgpt.training.comparing.study import Study, train_all
 from waveletgpt.training.comparing.variants import GRAMMAR, Variant, parse_variants
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough
-from waveletgpt.training.ranks.devices import pick_device, pick_precision
+from waveletgpt.training.ranks.devices import pick_precision
 from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.stopping import stop_requested
 
@@ -201,7 +202,7 @@ def exclusive(out: Path) -> Iterator[None]:
 
 def write_report(report: dict[str, Any], out: Path) -> None:
     """Write report.json, the plots and report.md."""
-    write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
+    write_text(out / "report.json", json_text(report, indent=2) + "\n")
     write_text(out / "report.md", markdown(report, write_plots(report, out)))
 
 
@@ -217,7 +218,7 @@ def main() -> None:
     except NoReportError as error:
         exit_with(f"{error}; the same command tries again", 1)
     Console().print(table(report))
-    print(json.dumps(report), flush=True)
+    print(json_text(report), flush=True)
     if report["failed"]:
         exit_with(
             f"{summarize_failures(report['failed'])}; the rest is in the report, and the same command tries again", 1

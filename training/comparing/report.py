@@ -5,13 +5,14 @@ from dataclasses import asdict
 from statistics import mean, median, stdev
 from typing import Any
 
+from waveletgpt.common.curves import Curve
 from waveletgpt.models.gpt import GPT
-from waveletgpt.training.comparing.hardware import hardware
-from waveletgpt.training.comparing.statistics import Curve, Interval, difference, loss_at, mean_speedup, speedup_curve
+from waveletgpt.training.comparing.statistics import Interval, difference, loss_at, mean_speedup, speedup_curve
 from waveletgpt.training.comparing.step_times import Ratio, Seconds, ratio
 from waveletgpt.training.comparing.study import Study
 from waveletgpt.training.comparing.trial import Outcome, Trial
 from waveletgpt.training.data import DatasetInfo
+from waveletgpt.training.ranks.hardware import hardware
 
 FORMAT_VERSION = 1
 Evaluations = list[dict[str, Any]]

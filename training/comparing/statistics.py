@@ -1,12 +1,10 @@
 """Speed-ups and differences in loss between runs and the baseline's runs with the same seeds, with their intervals.
 
-Between two evaluations the loss is interpolated linearly. A loss counts as reached the first time. A loss that was
-reached before the first evaluation counts as reached at it.
+`common/curves.py` says when a loss counts as reached.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import log
 from statistics import mean, stdev
 from typing import Any
@@ -15,19 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from waveletgpt.common.curves import Curve, steps_to
+
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 TARGETS = 61
 """Losses at which the speed-up is computed, from the first that all runs have to the lowest that all reach."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A run's validation losses and the steps at which they were evaluated, in order."""
-
-    steps: tuple[int, ...]
-    losses: tuple[float, ...]
-
 
 Pairs = Sequence[tuple[Curve, Curve]]
 """For each seed, a variant's curve and the baseline's."""
@@ -40,17 +31,6 @@ class Interval:
     value: float
     low: float | None
     high: float | None
-
-
-def steps_to(curve: Curve, target: float) -> float | None:
-    """Steps until the loss is `target` or lower; None if it never is."""
-    if curve.losses[0] <= target:
-        return float(curve.steps[0])
-    points = pairwise(zip(curve.steps, curve.losses, strict=True))
-    for (before, higher), (after, loss) in points:
-        if loss <= target:
-            return before + (after - before) * (higher - target) / (higher - loss)
-    return None
 
 
 def loss_at(curve: Curve, step: float) -> float:

@@ -17,17 +17,18 @@ import torch
 from torch import Tensor, nn
 
 from waveletgpt.common.errors import InputError, run_command
-from waveletgpt.common.files import write_text
+from waveletgpt.common.files import json_text, write_text
+from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.training.batches import Batches
-from waveletgpt.training.comparing.hardware import hardware
 from waveletgpt.training.comparing.subprocesses import last_line, read_settings, start_process, stop, wait_a_moment
 from waveletgpt.training.comparing.trial import config_from_dict
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import Dataset
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import make_optimizer
-from waveletgpt.training.ranks.devices import pick_autocast, pick_device, to_device
+from waveletgpt.training.ranks.devices import pick_autocast, to_device
+from waveletgpt.training.ranks.hardware import hardware
 from waveletgpt.training.ranks.processes import Processes
 
 WARM_UP = 3
@@ -161,7 +162,7 @@ def main() -> None:
     config, asked = config_from_dict(settings["config"]), settings["asked"]
     models = {name: GPTConfig(**model) for name, model in asked["models"].items()}
     seconds = measure(config, models, asked["rounds"])
-    write_text(config.out / "step_times.json", json.dumps({**asked, "seconds": seconds}, indent=2) + "\n")
+    write_text(config.out / "step_times.json", json_text({**asked, "seconds": seconds}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

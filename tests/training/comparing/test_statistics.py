@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from waveletgpt.common.curves import Curve, steps_to
 from waveletgpt.training.comparing.statistics import (
-    Curve,
     difference,
     loss_at,
     mean_speedup,
     speedup,
     speedup_curve,
-    steps_to,
 )
 from waveletgpt.training.comparing.step_times import ratio
 
