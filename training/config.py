@@ -1,6 +1,7 @@
 """The settings of a training run, and presets of them."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -140,14 +141,19 @@ def differences(begun: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The settings that differ, by dotted name, with their values in `begun`; without those that may change.
     """
-    defaults = _flat(TrainConfig(data=Path(), out=Path()).to_dict())
-    then = {**defaults, **_flat(begun)}
-    if begun and "optimizer.name" not in _flat(begun):  # written before there was a choice
-        then["optimizer.name"] = "adamw"
+    then = _complete(begun)
     if then["precision"] == "auto":  # what it meant before it was resolved
         then["precision"] = "float32"
     flat = {name: value for name, value in _flat(now).items() if name not in CHANGEABLE}
     return {name: then.get(name) for name, value in flat.items() if then.get(name) != value}
+
+
+def _complete(begun: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run by dotted name. A missing one had its default when the run began."""
+    then = _flat(TrainConfig(data=Path(), out=Path()).to_dict()) | _flat(begun)
+    if begun and "optimizer.name" not in _flat(begun):  # written before there was a choice
+        then["optimizer.name"] = "adamw"
+    return then
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -162,8 +168,12 @@ def as_flags(settings: dict[str, Any]) -> str:
     """Settings by dotted name, as flags of the command line."""
     given = []
     for name, value in settings.items():
-        values = value if isinstance(value, list) else [value]
-        given.append(" ".join([f"--{name.replace('_', '-')}", *map(str, values)]))
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            given.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            given.append(shlex.join([f"--{flag}", *map(str, values)]))
     return " ".join(given)
 
 
@@ -203,3 +213,19 @@ PRESETS: dict[str, Preset] = {
 }
 """debug: seconds on any machine. cpu: an hour on one core, so a baseline and its twin take an hour on two cores.
 paper: the paper's shape and 393 million tokens, for one GPU."""
+
+
+NOT_REPEATED = {"resume", "allow_changes", "model.vocab_size", "data_digests", "changes"}
+"""Settings that a command which begins the run anew does not give."""
+
+
+def training_command(settings: dict[str, Any]) -> str:
+    """The command that trains with `settings` (`TrainConfig.to_dict`), from the preset that needs the fewest flags."""
+    settings = {name: value for name, value in _complete(settings).items() if name not in NOT_REPEATED}
+
+    def flags(preset: str) -> dict[str, Any]:
+        defaults = _flat(PRESETS[preset](data=Path(), out=Path()).to_dict())
+        return {name: value for name, value in settings.items() if defaults.get(name) != value}
+
+    preset = min(PRESETS, key=lambda name: len(flags(name)))
+    return f"python training/train.py --preset {preset} {as_flags(flags(preset))}"

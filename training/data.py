@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.common.files import atomic_directory
+from waveletgpt.common.files import atomic_directory, json_text
 
 FORMAT_VERSION = 1
 LARGEST_VOCABULARY = 1 << 16
@@ -106,7 +106,7 @@ def write_dataset(
             count = len(info.files[split]) if info.files else count
             splits[split] = {"tokens": tokens, "pieces": count, "sha256": digest.hexdigest()}
         written = replace(info, splits=splits)
-        text = json.dumps({"format_version": FORMAT_VERSION, **asdict(written)}, indent=2)
+        text = json_text({"format_version": FORMAT_VERSION, **asdict(written)}, indent=2)
         (partial / "dataset.json").write_text(text + "\n", encoding="utf-8")
     return written
 

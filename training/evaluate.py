@@ -3,7 +3,6 @@
 The last line printed is one JSON object.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,17 +15,18 @@ from rich.table import Table
 
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.files import json_text
 from waveletgpt.common.modalities import Modality, find_modality
 from waveletgpt.common.progress import progress_bar
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, update_info
-from waveletgpt.tokenizers.registry import Tokenizer, tokenizer_from_dict
+from waveletgpt.models.devices import pick_device
+from waveletgpt.tokenizers.registry import Tokenizer, same_ids, tokenizer_from_dict
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate
 from waveletgpt.training.modalities.base import load_training_modality
-from waveletgpt.training.quality.measures import Figure, Overlap, as_json
+from waveletgpt.training.quality.measures import as_json
 from waveletgpt.training.quality.samples import GRID, Quality, Settings, closest, held_out_passages, judged, sample
-from waveletgpt.training.ranks.devices import pick_device
 
 
 @dataclass(frozen=True)
@@ -80,28 +80,17 @@ def measure(config: Config) -> dict[str, Any]:
     Raises:
         InputError: checkpoint and data cannot be used together, or one of them not at all.
     """
-    dataset = Dataset.open(config.data)
-    checkpoint = load_checkpoint(config.checkpoint, modality=dataset.info.modality, device=pick_device(config.device))
-    if checkpoint.info.tokenizer != dataset.info.tokenizer:
-        raise InputError(
-            f"{config.checkpoint} and {config.data} have different vocabularies; prepare the data with the "
-            "checkpoint's tokenizer"
-        )
-    block_size = checkpoint.model.config.block_size
-    tokens = dataset.tokens(config.split)
-    check_long_enough(tokens, block_size, f"{config.data}: the {config.split} split")
-    offsets = spread_offsets(len(tokens), block_size, config.windows or len(tokens))
+    checkpoint, dataset = open_both(config)
     started = time.perf_counter()
-    with progress_bar("windows", len(offsets)) as advance:
-        loss = evaluate(checkpoint.model, tokens, offsets, batch_size=config.batch_size, advance=advance)
+    loss, tokens = split_loss(config, checkpoint, dataset)
     report = {
         "checkpoint": config.checkpoint.name,
         "mixer": checkpoint.model.config.mixer,
         "split": config.split,
-        "tokens": len(offsets) * block_size,
+        "tokens": tokens,
         "nats_per_token": loss,
         dataset.info.report.replace(" ", "_"): in_unit(loss, dataset.info.report),
-        "tokens_per_second": round(len(offsets) * block_size / (time.perf_counter() - started)),
+        "tokens_per_second": round(tokens / (time.perf_counter() - started)),
     }
     if config.samples:
         quality, length = sample_quality(config, checkpoint, dataset)
@@ -116,6 +105,28 @@ def measure(config: Config) -> dict[str, Any]:
             **as_json(quality.figures, quality.overlaps),
         }
     return report
+
+
+def open_both(config: Config) -> tuple[Checkpoint, Dataset]:
+    """Open checkpoint and data. Raises InputError if they cannot be used together, or one of them not at all."""
+    dataset = Dataset.open(config.data)
+    checkpoint = load_checkpoint(config.checkpoint, modality=dataset.info.modality, device=pick_device(config.device))
+    if not same_ids(checkpoint.info.tokenizer, dataset.info.tokenizer):
+        raise InputError(
+            f"{config.checkpoint} and {config.data} have different tokenizers; prepare the data again: text with "
+            f"--tokenizer {config.checkpoint}, audio with the checkpoint's --sample-rate"
+        )
+    return checkpoint, dataset
+
+
+def split_loss(config: Config, checkpoint: Checkpoint, dataset: Dataset) -> tuple[float, int]:
+    """The loss on a split (nats per token), and the number of tokens it was measured on."""
+    block_size, tokens = checkpoint.model.config.block_size, dataset.tokens(config.split)
+    check_long_enough(tokens, block_size, f"{config.data}: the {config.split} split")
+    offsets = spread_offsets(len(tokens), block_size, config.windows or len(tokens))
+    with progress_bar("windows", len(offsets)) as advance:
+        loss = evaluate(checkpoint.model, tokens, offsets, batch_size=config.batch_size, advance=advance)
+    return loss, len(offsets) * block_size
 
 
 def sample_quality(config: Config, checkpoint: Checkpoint, dataset: Dataset) -> tuple[Quality, int]:
@@ -159,19 +170,13 @@ def settings_of(config: Config, info: CheckpointInfo, record: Modality) -> Setti
 
 def print_quality(quality: Quality, *, count: int, length: int) -> None:
     """Print a table of all measures."""
-    settings = ", ".join(f"{name} {value:g}" for name, value in asdict(quality.settings).items() if value is not None)
-    table = Table("measure", "samples", "95 % interval", "held-out", "10th to 90th percentile", title=None)
-    for name, figure in quality.figures.items():
-        usual = f"{figure.held_out_p10:.3g} to {figure.held_out_p90:.3g}"
-        table.add_row(name, *_shown(figure), f"{usual}{'' if figure.is_usual else ' (outside)'}")
-    for name, overlap in quality.overlaps.items():
-        table.add_row(name, *_shown(overlap), "")
+    head, *rows = quality.rows()
+    table = Table(*head)
+    for row in rows:
+        table.add_row(*row)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{count} samples of {length:,} tokens, {settings}; distance {quality.distance:.3f}", table, sep="\n")
-
-
-def _shown(row: Figure | Overlap) -> tuple[str, str, str]:
-    return f"{row.mean:.3g}", f"{row.low:.3g} to {row.high:.3g}", f"{row.held_out:.3g}"
+    about = f"{count} samples of {length:,} tokens, {quality.settings}; distance {quality.distance:.3f}"
+    console.print(about, table, sep="\n")
 
 
 def main() -> None:
@@ -179,7 +184,7 @@ def main() -> None:
     config = parse(Config, description=__doc__)
     if config.threads:
         torch.set_num_threads(config.threads)
-    print(json.dumps(measure(config)))
+    print(json_text(measure(config)))
 
 
 if __name__ == "__main__":

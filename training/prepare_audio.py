@@ -67,7 +67,7 @@ def prepare(config: Config) -> DatasetInfo:
     with (
         work_folder(config.out) as work,
         config.processes() as workers,
-        opened_source(config.source, SUFFIXES, EXAMPLES[config.builtin], work) as files,
+        opened_source(config.source, SUFFIXES, EXAMPLES[config.builtin], work, trusted=config.trust_archive) as files,
     ):
         short = short_names([file.name for file in files])
         split_by_size(dict.fromkeys(short.values(), 1.0), groups)  # to fail before reading if there are too few

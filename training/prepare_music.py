@@ -2,10 +2,12 @@
 
 import csv
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from torch import Tensor
 
@@ -22,6 +24,7 @@ from waveletgpt.training.preparing.work import work_folder
 
 SUFFIXES, TABLE = (".mid", ".midi"), ".csv"
 BUILTIN_PIECES, BUILTIN_SECONDS = 40, 40.0
+MAESTRO_LICENCE = "CC BY-NC-SA 4.0: non-commercial use only, with credit"
 SPLIT_NAMES = {"train": "train", "validation": "val", "test": "test"}
 """Names of the splits in MAESTRO's csv, and here."""
 
@@ -35,6 +38,17 @@ class Config(PrepareConfig):
     this project composes, to try things without data. A csv among the files with the columns
     midi_filename and split (train, validation, test), as MAESTRO has, decides the split."""
 
+    @property
+    def is_maestro(self) -> bool:
+        """Whether the source's name says that it is MAESTRO."""
+        return Path(self.source).name.lower().startswith("maestro")
+
+    def provenance(self, builtin: str, builtin_licence: str) -> dict[str, Any]:
+        """Source, licence and origin. MAESTRO's licence need not be given."""
+        facts = super().provenance(builtin, builtin_licence)
+        is_unstated = self.is_maestro and self.licence == PrepareConfig.licence
+        return {**facts, "licence": MAESTRO_LICENCE} if is_unstated else facts
+
 
 def prepare(config: Config) -> DatasetInfo:
     """Write the prepared data, and return what is in dataset.json. Files that cannot be read are listed there.
@@ -45,6 +59,8 @@ def prepare(config: Config) -> DatasetInfo:
         InputError: the source cannot be used. Nothing is written.
     """
     check_replaceable(config.out)
+    if config.is_maestro:
+        print(f"note: MAESTRO, and any model trained on it, is {MAESTRO_LICENCE}", file=sys.stderr)
     tokenizer = MidiTokenizer()
     info = DatasetInfo(
         modality=MUSIC.name,
@@ -56,7 +72,7 @@ def prepare(config: Config) -> DatasetInfo:
     with (
         work_folder(config.out) as work,
         config.processes() as workers,
-        opened_source(config.source, (*SUFFIXES, TABLE), write_examples, work) as found,
+        opened_source(config.source, (*SUFFIXES, TABLE), write_examples, work, trusted=config.trust_archive) as found,
     ):
         files = [file for file in found if not file.name.lower().endswith(TABLE)]
         split_of = split_by_csv(found)

@@ -2,12 +2,13 @@
 
 import pydoc_data.topics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.common.modalities import TEXT
+from waveletgpt.models.checkpoint import read_info
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.training.data import DatasetInfo, check_replaceable
 from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
@@ -29,8 +30,16 @@ class Config(PrepareConfig):
     `builtin`: the manual that comes with Python, to try things without data."""
     alphabet: Literal["learned", "text8"] = "learned"
     """learned: every character that occurs. text8: a-z and space; other characters are an error."""
+    tokenizer: Path | None = None
+    """A checkpoint whose alphabet is taken over, so that it can be evaluated on this text. Other characters are an
+    error, unless its tokenizer or --replacement replaces them."""
     replacement: str | None = None
     """Character of the alphabet that replaces characters outside it, which are an error otherwise."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokenizer and self.alphabet != "learned":
+            raise InputError(f"--tokenizer and --alphabet {self.alphabet} both give an alphabet; give one of them")
 
 
 def prepare(config: Config) -> DatasetInfo:
@@ -42,11 +51,11 @@ def prepare(config: Config) -> DatasetInfo:
         InputError: the source cannot be used. Nothing is written.
     """
     check_replaceable(config.out)
-    given = CharacterTokenizer.text8(config.replacement) if config.alphabet == "text8" else None
+    given = given_tokenizer(config)
     with (
         work_folder(config.out) as work,
         config.processes() as workers,
-        opened_source(config.source, SUFFIXES, write_manual, work) as found,
+        opened_source(config.source, SUFFIXES, write_manual, work, trusted=config.trust_archive) as found,
     ):
         files = sort_by_name(found, work.scratch)
         alphabet = given.alphabet if given else None
@@ -69,6 +78,21 @@ def prepare(config: Config) -> DatasetInfo:
         return write_pieces(config.out, info, pieces, split_by_position(lengths), skipped=skipped)
 
 
+def given_tokenizer(config: Config) -> CharacterTokenizer | None:
+    """The tokenizer that the settings give; None if the alphabet is to be learned.
+
+    Raises:
+        InputError: --tokenizer is no checkpoint for text.
+    """
+    if config.tokenizer:
+        info = read_info(config.tokenizer)
+        if info.modality != TEXT.name:
+            raise InputError(f"{config.tokenizer} is a checkpoint for {info.modality}; --tokenizer takes one for text")
+        theirs = CharacterTokenizer.from_dict(info.tokenizer)
+        return theirs if config.replacement is None else replace(theirs, replacement=config.replacement)
+    return CharacterTokenizer.text8(config.replacement) if config.alphabet == "text8" else None
+
+
 def learned_tokenizer(surveys: Mapping[str, Survey], replacement: str | None) -> CharacterTokenizer:
     """A tokenizer whose alphabet is every character of the prepared text."""
     alphabets = ["".join(survey.alphabet) for survey in surveys.values()]
@@ -79,7 +103,7 @@ def check_known(surveys: Mapping[str, Survey], tokenizer: CharacterTokenizer) ->
     """Raise InputError if a text has a character that `tokenizer` would refuse."""
     if tokenizer.replacement is not None:
         return
-    advice = f"is not in the alphabet {tokenizer.alphabet!r}; --replacement takes a character to replace it"
+    advice = f"is not in the alphabet {tokenizer.quoted}; --replacement takes a character to replace it"
     for name, survey in surveys.items():
         if survey.unknown:
             character, position = survey.unknown

@@ -10,6 +10,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.batches import Batches
 from waveletgpt.training.config import MACHINE_SETTINGS, TrainConfig
@@ -17,7 +18,7 @@ from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate, token_loss
 from waveletgpt.training.gradients import GradientCheck
 from waveletgpt.training.optimizer import lr_fraction, make_optimizer
-from waveletgpt.training.ranks.devices import compute_settings, pick_autocast, pick_device, pick_precision, to_device
+from waveletgpt.training.ranks.devices import compute_settings, pick_autocast, pick_precision, to_device
 from waveletgpt.training.ranks.parallel import gradient_sync, parallelize
 from waveletgpt.training.ranks.processes import process_group
 from waveletgpt.training.runs.progress import TrainingProgress

@@ -16,8 +16,9 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint, update_info
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
-from waveletgpt.training import evaluate
+from waveletgpt.training import evaluate, prepare_text
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, write_dataset
+from waveletgpt.training.prepare_text import Config
 from waveletgpt.training.quality.samples import Settings
 
 torch.set_num_threads(1)
@@ -122,7 +123,7 @@ def test_evaluate_tells_what_is_wrong_in_one_line(
         (good, tmp_path / "nowhere", [], "no prepared data"),
         (other, text, [], "is a checkpoint for audio; one for text is needed"),
         (good, audio, [], "is a checkpoint for text; one for audio is needed"),
-        (tmp_path / "swapped", text, [], "different vocabularies"),
+        (tmp_path / "swapped", text, [], "different tokenizers; prepare the data again: text with --tokenizer"),
         (good, text, ["--split", "dream"], "--split"),
         (good, text, ["--windows", "-1"], "--windows"),
         (good, text, ["--batch-size", "0"], "--batch-size"),
@@ -135,6 +136,23 @@ def test_evaluate_tells_what_is_wrong_in_one_line(
         assert shown.err.startswith("error: ")
         assert shown.err.count("\n") == 1
         assert message in shown.err
+
+
+@pytest.mark.parametrize("replacement", [None, " "])
+def test_a_checkpoint_is_evaluated_on_new_text_with_its_own_alphabet(
+    text: Path, tmp_path: Path, replacement: str | None
+) -> None:
+    """What the error message of `evaluate` advises is all that is needed."""
+    checkpoint = checkpoint_for(text, tmp_path / "c")
+    new = "It was a dark night.\n" * 200 + ("Très sombre!" if replacement else "")
+    (tmp_path / "new.txt").write_text(new, encoding="utf-8")
+    prepare = Config(source=f"{tmp_path / 'new.txt'}", out=tmp_path / "own", workers=0)
+    prepare_text.prepare(prepare)
+    with pytest.raises(InputError, match="--tokenizer"):
+        evaluate.measure(evaluate.Config(checkpoint, tmp_path / "own", device="cpu"))
+    prepare_text.prepare(replace(prepare, tokenizer=checkpoint, replacement=replacement))
+    report = evaluate.measure(evaluate.Config(checkpoint, tmp_path / "own", split="test", windows=0, device="cpu"))
+    assert report["nats_per_token"] == pytest.approx(math.log(Dataset.open(text).info.vocab_size), rel=0.05)
 
 
 def test_a_split_shorter_than_the_context_is_refused(tmp_path: Path, audio: Path) -> None:

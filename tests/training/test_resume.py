@@ -1,6 +1,7 @@
 """A run that is stopped and resumed equals an uninterrupted run."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -280,6 +281,7 @@ def test_a_state_with_what_is_no_longer_needed_is_read(debug: Debug, tmp_path: P
     facts["config"]["precision"] = "auto"
     facts["standing"] = facts.pop("progress")  # its older name
     del facts["standing"]["changes"]
+    facts["standing"]["best_val_loss"] = math.inf
     tensors = {**load_file(path), "random.cpu": torch.get_rng_state()}
     save_file(tensors, path, {"facts": json.dumps(facts)})
     train(debug(tmp_path / "parts", resume=True))

@@ -1,6 +1,7 @@
 """The settings of a run: presets, validation, the optimizer, the command line."""
 
 import math
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -12,7 +13,7 @@ import torch
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.training.command import train_command
+from waveletgpt.training.command import parse, train_command
 from waveletgpt.training.config import (
     CHANGEABLE,
     MACHINE_SETTINGS,
@@ -22,6 +23,7 @@ from waveletgpt.training.config import (
     TrainConfig,
     as_flags,
     differences,
+    training_command,
 )
 from waveletgpt.training.optimizer import lr_fraction, make_optimizer
 
@@ -175,3 +177,21 @@ def test_the_command_tells_what_is_wrong_in_one_line(
     assert shown.err.count("\n") == 1
     assert message in shown.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_command_in_a_card_gives_the_settings_again(preset: str) -> None:
+    """Whatever the preset, also for switches, several values, and paths with a space."""
+    config = PRESETS[preset](data=Path("data/my novels"), out=Path("runs/one"), seed=3, augment=True, tensorboard=False)
+    config = replace(config, optimizer=replace(config.optimizer, name="adamw", betas=(0.8, 0.9)))
+    command = training_command({**config.to_dict(), "resume": True, "changes": [], "data_digests": {}})
+    python, script, *flags = shlex.split(command)
+    assert (python, script) == ("python", "training/train.py")
+    assert flags[:2] == ["--preset", preset]
+    assert parse(TrainConfig, flags, "") == config
+
+
+def test_a_run_without_a_named_optimizer_was_trained_with_adamw() -> None:
+    settings = PRESETS["cpu"](data=Path("d"), out=Path("r")).to_dict()
+    del settings["optimizer"]["name"]
+    assert "--optimizer.name adamw" in training_command(settings)

@@ -86,5 +86,6 @@ TRAINING_MODALITY = TrainingModality(
     write=write,
     augment=augment,
     measures=measures,
+    unit_tokens=lambda tokenizer: tokenizer.sample_rate,
     passage_tokens=lambda tokenizer: round(CLIP_SECONDS * tokenizer.sample_rate),
 )

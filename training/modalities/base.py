@@ -37,6 +37,12 @@ class TrainingModality:
     """From the tokenizer and the prepared data to the measures of samples; None if this kind has none."""
     passage_tokens: Callable[[Any], int] = lambda _: 1000
     """From the tokenizer to the length, in tokens, of the samples and passages that are measured."""
+    unit_tokens: Callable[[Any], int] = lambda _: 1
+    """From the tokenizer to the number of tokens in one `Modality.unit` of length."""
+    quote: Callable[[Any, Tensor], str] | None = None
+    """From the tokenizer and ids (S,) to the text that a model card quotes; None if samples cannot be read."""
+    pipeline_tag: str | None = None
+    """Task of these models on the Hugging Face Hub, if it has one that fits."""
     augment: Callable[[dict[str, Any]], Callable[[Windows, Draws], Windows]] | None = None
     """From the tokenizer's description to a function that augments windows; None if this kind is never augmented.
     Raises InputError if that tokenizer's ids are unknown."""

@@ -22,5 +22,11 @@ def measures(tokenizer: CharacterTokenizer, dataset: Dataset) -> TextMeasures:
 
 
 TRAINING_MODALITY = TrainingModality(
-    suffix=".txt", sample_tokens=lambda _: 500, write=write, measures=measures, passage_tokens=lambda _: 2000
+    suffix=".txt",
+    sample_tokens=lambda _: 500,
+    write=write,
+    measures=measures,
+    passage_tokens=lambda _: 2000,
+    quote=CharacterTokenizer.decode,
+    pipeline_tag="text-generation",
 )

@@ -30,6 +30,8 @@ class PrepareConfig:
     """Name of the data in model cards; by default the source's file name."""
     licence: str = "not stated"
     """Licence of the data. It is stored with the data and with every model trained on them."""
+    trust_archive: bool = False
+    """Unpack an archive whatever it holds. By default at most 100 times its size, and what is free on the disk."""
     workers: int | None = None
     """Processes that encode; by default one per core. With 0 the command encodes in its own process."""
 

@@ -17,7 +17,7 @@ from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
 from waveletgpt.common.progress import progress_bar
 from waveletgpt.training.data import SPLITS, DatasetInfo, Tokens, write_dataset
-from waveletgpt.training.preparing.source import SourceFile
+from waveletgpt.training.preparing.source import SourceFile, UnpackLimitError
 from waveletgpt.training.preparing.work import WorkFolder
 from waveletgpt.training.preparing.workers import Workers
 
@@ -83,6 +83,9 @@ def encode_files(
 
     Returns:
         The pieces, sorted by name, and the files that `encode` refused.
+
+    Raises:
+        UnpackLimitError: a packed file unpacks to more than it may.
     """
     targets = {cache_path(work, info.tokenizer, file.name, file.size, file.stamp): file for file in files}
     missing = {target: file for target, file in targets.items() if not target.exists()}
@@ -92,6 +95,8 @@ def encode_files(
         for target, file in missing.items():
             try:
                 yield FileJob(target, file.on_disk(work.scratch))
+            except UnpackLimitError:
+                raise
             except InputError as error:
                 skipped[file.name] = str(error).removeprefix(f"{file.name} ")
                 advance(file.size)

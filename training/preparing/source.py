@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import lzma
+import math
+import shutil
 import tarfile
 import tempfile
 import zipfile
@@ -12,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.training.preparing.download import download
@@ -22,6 +24,12 @@ BUILTIN = "builtin"
 BLOCK = 1 << 22  # bytes read at a time
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.GzipFile, ".bz2": bz2.BZ2File, ".xz": lzma.LZMAFile}
+MAGIC = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
+"""The first bytes of packed files."""
+MOST_RATIO = 100
+"""An archive may unpack to this many times its size. Texts and recordings pack to a tenth at best."""
+ALWAYS = 1 << 28
+"""Bytes that any archive may unpack to."""
 UNREADABLE = (
     *(OSError, EOFError, ValueError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
     RuntimeError,  # raised by zipfile for passwords and unknown compressions
@@ -53,6 +61,8 @@ class SourceFile:
             with self.open() as file:
                 while block := file.read(size):
                     yield block
+        except InputError:
+            raise
         except UNREADABLE as error:
             what = "cannot be read" if self.path else "is damaged and cannot be unpacked"
             raise InputError(f"{self.name} {what}: {_first_line(error)}") from None
@@ -71,9 +81,69 @@ class SourceFile:
         return Path(copy.name)
 
 
+class UnpackLimitError(InputError):
+    """An archive unpacks to more than it may."""
+
+
+@dataclass(frozen=True)
+class UnpackLimit:
+    """How much an archive may unpack to."""
+
+    archive: Path
+    most: float
+    """Bytes."""
+    reason: str
+
+    @classmethod
+    def of(cls, archive: Path, scratch: Path) -> "UnpackLimit":
+        """`MOST_RATIO` times the archive's size, and no more than is free on the disk of `scratch`."""
+        free = shutil.disk_usage(scratch).free
+        most = max(ALWAYS, MOST_RATIO * archive.stat().st_size)
+        return cls(archive, free, "is free on the disk") if free < most else cls(archive, most, "its size explains")
+
+    def check(self, size: int) -> None:
+        """Raise UnpackLimitError if `size`, in bytes, is too much."""
+        if size > self.most:
+            raise UnpackLimitError(
+                f"{self.archive} unpacks to more than {self.most / 1e9:,.1f} GB, which is more than {self.reason}; "
+                "add --trust-archive if that is right"
+            )
+
+
+class _Limited:
+    """A packed file that is read up to a limit."""
+
+    def __init__(self, unpacked: IO[bytes], limit: UnpackLimit) -> None:
+        self.unpacked, self.limit = unpacked, limit
+        self.tell, self.close = unpacked.tell, unpacked.close
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, of which at most one is beyond the limit."""
+        left = self.limit.most + 1 - self.tell()
+        data = self.unpacked.read(int(min(size, left)))
+        self.limit.check(self.tell())
+        return data
+
+    def seek(self, position: int) -> int:
+        """Go to a position, which may not be beyond the limit."""
+        self.limit.check(position)
+        return self.unpacked.seek(position)
+
+    def __enter__(self) -> "_Limited":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 @contextmanager
 def opened_source(
-    source: str, suffixes: tuple[str, ...], builtin: Callable[[Path], None], work: WorkFolder
+    source: str,
+    suffixes: tuple[str, ...],
+    builtin: Callable[[Path], None],
+    work: WorkFolder,
+    *,
+    trusted: bool = False,
 ) -> Iterator[list[SourceFile]]:
     """Yield the files of a source, in the order in which they are read fastest.
 
@@ -86,9 +156,11 @@ def opened_source(
         suffixes: of the files wanted. A single file, alone or in an archive, may have any suffix.
         builtin: fills a folder with examples.
         work: keeps downloads, examples and unpacked files.
+        trusted: unpack whatever an archive holds, without the limit of `UnpackLimit`.
 
     Raises:
-        InputError: the source is missing or damaged, or holds no such file.
+        InputError: the source is missing or damaged, holds no such file, or unpacks to more than it may. A packed file
+            that is no archive tells its size only when it is read.
     """
     path = Path(source)
     if source == BUILTIN:
@@ -99,7 +171,10 @@ def opened_source(
         raise InputError(f"{source} does not exist; --source takes a file, a folder, an archive or a URL")
     with ExitStack() as stack:
         try:
-            found = _list_files(path, stack)
+            limit = UnpackLimit(path, math.inf, "") if trusted else UnpackLimit.of(path, work.scratch)
+            found = _list_files(path, stack, limit)
+        except InputError:
+            raise
         except UNREADABLE as error:
             raise InputError(f"{path} is damaged and cannot be unpacked: {_first_line(error)}") from None
         # By name: a tar may contain a newer version of the same file further on.
@@ -109,6 +184,7 @@ def opened_source(
             chosen = visible or found
         if not chosen:
             raise InputError(f"{source} holds no files ending in {', '.join(suffixes)}")
+        limit.check(sum(file.size for file in chosen if not file.path))
         yield chosen
 
 
@@ -121,7 +197,7 @@ def _make_builtin(builtin: Callable[[Path], None], work: WorkFolder) -> Path:
     return work.builtin
 
 
-def _list_files(path: Path, stack: ExitStack) -> list[SourceFile]:
+def _list_files(path: Path, stack: ExitStack, limit: UnpackLimit) -> list[SourceFile]:
     """All files of a file, folder or archive. An archive stays open until `stack` closes."""
     name = path.name.lower()
     if path.is_dir():
@@ -129,11 +205,23 @@ def _list_files(path: Path, stack: ExitStack) -> list[SourceFile]:
     if name.endswith(".zip"):
         return _in_zip(stack.enter_context(zipfile.ZipFile(path)))
     if name.endswith(TARS):
-        return _in_tar(stack.enter_context(tarfile.open(path)), _stamp(path))
+        unpacked = stack.enter_context(_unpacked(path, _packing(path), limit))
+        return _in_tar(stack.enter_context(tarfile.open(fileobj=unpacked, mode="r:")), _stamp(path))
     if path.suffix.lower() in PACKED:
-        unpacking = partial(PACKED[path.suffix.lower()], path)
-        return [SourceFile(path.stem, 0, _stamp(path), unpacking)]
+        return [SourceFile(path.stem, 0, _stamp(path), partial(_unpacked, path, path.suffix.lower(), limit))]
     return [SourceFile.at(path, path.name)]
+
+
+def _packing(path: Path) -> str:
+    """How a tar is packed, as a suffix, by its first bytes; empty if it is not."""
+    with path.open("rb") as file:
+        head = file.read(max(map(len, MAGIC)))
+    return next((suffix for magic, suffix in MAGIC.items() if head.startswith(magic)), "")
+
+
+def _unpacked(path: Path, packing: str, limit: UnpackLimit) -> IO[bytes]:
+    """A file to read, unpacked up to the limit."""
+    return cast("IO[bytes]", _Limited(PACKED[packing](path), limit)) if packing else path.open("rb")
 
 
 def _in_folder(folder: Path) -> list[SourceFile]:
@@ -143,6 +231,9 @@ def _in_folder(folder: Path) -> list[SourceFile]:
 
 def _in_zip(archive: zipfile.ZipFile) -> list[SourceFile]:
     members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in members:  # zipfile unpacks other kinds in pieces of any size
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(f"{archive.filename}: {member.filename} is not packed with deflate; pack it again so")
     return [
         SourceFile(_name(m.filename), m.file_size, f"{m.CRC:08x}", partial(archive.open, m))
         for m in sorted(members, key=lambda m: PurePosixPath(m.filename))

@@ -14,14 +14,13 @@ import numpy as np
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.progress import progress_bar
-from waveletgpt.tokenizers.characters import CharacterTokenizer
+from waveletgpt.tokenizers.characters import BOM, CharacterTokenizer, unify_line_ends
 from waveletgpt.training.preparing.encoding import FileJob, Piece, Skipped, cache_path, write_each
-from waveletgpt.training.preparing.source import SourceFile
+from waveletgpt.training.preparing.source import SourceFile, UnpackLimitError
 from waveletgpt.training.preparing.work import WorkFolder
 from waveletgpt.training.preparing.workers import Workers
 
 PART = 1 << 22  # bytes read, and encoded, at a time
-BOM = "\ufeff"
 SEPARATOR = "\n\n"
 """Stands between two texts: an empty line."""
 
@@ -49,7 +48,7 @@ class Part:
             raise InputError(f"not UTF-8 text: byte {self.offset + error.start} cannot be read") from None
         if not self.offset:
             text = text.removeprefix(BOM)
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        return unify_line_ends(text)
 
 
 def split_into_parts(file: str, blocks: Iterable[bytes]) -> Iterator[Part]:
@@ -128,6 +127,9 @@ def survey_texts(
 
     Returns:
         A survey of each text by name, and the files that are not UTF-8 text.
+
+    Raises:
+        UnpackLimitError: a packed text unpacks to more than it may.
     """
     surveys = {file.name: Survey() for file in files}
     skipped: Skipped = {}
@@ -136,6 +138,8 @@ def survey_texts(
         for file in files:
             try:
                 yield from split_into_parts(file.name, file.blocks(PART))
+            except UnpackLimitError:
+                raise
             except InputError as error:
                 skipped[file.name] = str(error).removeprefix(f"{file.name} ")
 

@@ -1,7 +1,7 @@
 """Samples of a checkpoint beside held-out passages, and the sampling settings whose samples come closest to these."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import product
 
 import numpy as np
@@ -26,6 +26,9 @@ class Settings:
     top_p: float | None = None
     min_p: float | None = None
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:g}" for name, value in asdict(self).items() if value is not None)
+
 
 GRID = [Settings(temperature, *kept) for temperature, kept in product(TEMPERATURES, FILTERS)]
 
@@ -48,6 +51,15 @@ class Quality:
         parts = [_distance(figure) for figure in self.figures.values()]
         parts += [max(0.0, 1 - overlap.mean / overlap.held_out) for overlap in self.overlaps.values()]
         return float(np.nanmean(parts))
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table of all measures, its head first."""
+        table: list[tuple[str, ...]] = [("measure", "samples", "95 % interval", "held-out", "10th to 90th percentile")]
+        for name, figure in self.figures.items():
+            usual = f"{_number(figure.held_out_p10)} to {_number(figure.held_out_p90)}"
+            is_outside = np.isfinite(figure.mean) and not figure.is_usual
+            table.append((name, *_shown(figure), f"{usual}{' (outside)' if is_outside else ''}"))
+        return table + [(name, *_shown(overlap), "") for name, overlap in self.overlaps.items()]
 
 
 def held_out_passages(tokens: Tokens, length: int, count: int) -> list[Tensor]:
@@ -102,3 +114,11 @@ def _distance(figure: Figure) -> float:
     """
     width = (figure.held_out_p90 - figure.held_out_p10) or abs(figure.held_out) or 1.0
     return abs(figure.mean - figure.held_out) / width
+
+
+def _shown(row: Figure | Overlap) -> tuple[str, str, str]:
+    return _number(row.mean), f"{_number(row.low)} to {_number(row.high)}", _number(row.held_out)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "-"

@@ -1,16 +1,36 @@
-"""The model card: README.md in a checkpoint."""
+"""The model card: README.md in a checkpoint, in the form of the Hugging Face Hub."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo
 from waveletgpt.models.gpt import GPT
-from waveletgpt.training.config import TrainConfig
+from waveletgpt.training.config import as_flags, training_command
+from waveletgpt.training.modalities.base import load_training_modality
+
+CREATIVE_COMMONS = re.compile(r"CC(?:0(?:[ -]1\.0)?|[ -]BY(?:-NC)?(?:-SA|-ND)?[ -]\d\.\d)", re.IGNORECASE)
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
+NOT_PORTABLE = {"model", "data_digests", "resume", "allow_changes"}
+"""Settings in a run.json that config.json has elsewhere, or that would differ in a resumed run."""
 
 
-def model_card(gpt: GPT, info: CheckpointInfo, config: TrainConfig) -> str:
-    """Describe a checkpoint in Markdown: what it is, the data it was trained on and their licence."""
-    model, report = info.model, str(info.trained_on["report"])
+def model_card(gpt: GPT, info: CheckpointInfo, row: dict[str, Any], evaluation: str = "") -> str:
+    """Describe a checkpoint in Markdown: what it is, how it was trained, its data and their licence.
+
+    Args:
+        gpt: The model.
+        info: Its `config.json`. What `trained_on` does not tell is left out.
+        row: The last line of its `metrics.jsonl`.
+        evaluation: Sections on what was measured after training.
+    """
+    model, trained_on = info.model, info.trained_on
     layer = "nothing (the baseline)" if model.mixer == "none" else f"a causal wavelet layer (`{model.mixer}`)"
-    return f"""# {info.modality}: {model.mixer}
+    return f"""{_head(info)}
+# {info.modality}: {model.mixer}
 
 A GPT decoder for {info.modality} with {layer} between its blocks
 (WaveletGPT, [arXiv 2409.12924](https://arxiv.org/abs/2409.12924)).
@@ -21,13 +41,86 @@ A GPT decoder for {info.modality} with {layer} between its blocks
 | context | {model.block_size} tokens, {model.positions} positions |
 | wavelet levels | {"none" if model.mixer == "none" else model.n_levels} |
 | parameters | {gpt.n_parameters():,} |
-| trained for | {info.steps:,} steps of {config.batch_size} windows, {info.tokens:,} tokens, seed {info.seed} |
-| training loss | {in_unit(info.losses["train"], report):.4f} {report} |
-| validation loss | {in_unit(info.losses["val"], report):.4f} {report}, over {config.eval_windows} windows |
 
-**Data.** {info.trained_on["source"]}.
-**Licence of the data.** {info.trained_on["licence"]}. These weights are shared under it, with credit to its makers.
+**Data.** {trained_on["source"]}.
+**Licence of the data.** {trained_on["licence"]}. These weights are shared under it, with credit to its makers.
 
 The weights are stored in half precision. `config.json` holds the tokenizer and all settings of the model,
 `metrics.jsonl` the course of the training.
-"""
+
+{_training(info, row)}{evaluation}"""
+
+
+def hub_license(licence: str) -> tuple[str, str | None]:
+    """The licence's identifier on the Hub. It is `other`, with a name beside it, unless `licence` is one of Creative
+    Commons alone.
+    """
+    found = CREATIVE_COMMONS.findall(licence)
+    if len(found) != 1 or not licence.startswith(found[0]):
+        return "other", licence
+    identifier = found[0].lower().replace(" ", "-")
+    return ("cc0-1.0" if identifier == "cc0" else identifier), None
+
+
+def portable_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings in a run.json for a checkpoint's `trained_on`, without the paths of this machine."""
+    kept = {name: value for name, value in settings.items() if name not in NOT_PORTABLE}
+    return kept | {"data": f"data/{Path(kept['data']).name}", "out": f"runs/{Path(kept['out']).name}"}
+
+
+def _head(info: CheckpointInfo) -> str:
+    """The metadata that the Hub reads, in YAML. A JSON string is a YAML string."""
+    identifier, name = hub_license(info.trained_on["licence"])
+    pipeline_tag = load_training_modality(info.modality).pipeline_tag
+    lines = [
+        "---",
+        f"license: {identifier}",
+        *([f"license_name: {_quoted(name)}"] if name else []),
+        "library_name: waveletgpt",
+        *([f"pipeline_tag: {pipeline_tag}"] if pipeline_tag else []),
+        *("tags:", "- waveletgpt", "- wavelets", f"- {info.modality}"),
+        *("datasets:", f"- {_quoted(info.trained_on['source'])}"),
+        "---\n",
+    ]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _training(info: CheckpointInfo, row: dict[str, Any]) -> str:
+    """The section on how the model was trained."""
+    settings, report = info.trained_on.get("settings", {}), info.trained_on["report"]
+    facts = {
+        "steps, tokens, seed": f"{info.steps:,}, {info.tokens:,}, {info.seed}",
+        "training loss": f"{in_unit(row['train_loss'], report):.4f} {report}, since the evaluation before",
+        "validation loss": f"{in_unit(row['val_loss'], report):.4f} {report}",
+        "time": f"{row['seconds'] / 3600:.3g} hours in training steps",
+    }
+    if settings:
+        facts["validation loss"] += f", over {settings['eval_windows']} windows"
+        facts["batch"] = f"{settings['batch_size']} windows"
+        facts["optimizer"] = _optimizer(settings["optimizer"])
+    if hardware := info.trained_on.get("hardware"):
+        facts["hardware"] = hardware
+    table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    return f"## Training\n\n| | |\n|---|---|\n{table}\n{_command(info, settings)}"
+
+
+def _optimizer(settings: dict[str, Any]) -> str:
+    name = settings.get("name", "adamw")  # older runs do not name it
+    others = f", AdamW {settings['adamw_lr']:g} beside it" if name == "muon" else ""
+    return (
+        f"{OPTIMIZERS[name]}, peak learning rate {settings['lr']:g}{others}; {settings['warmup_steps']} steps warm-up"
+    )
+
+
+def _command(info: CheckpointInfo, settings: dict[str, Any]) -> str:
+    """The command that trains the model again, and the settings that were changed on the way."""
+    if not settings:
+        return ""
+    command = training_command({**settings, "model": asdict(info.model)})
+    changes = [change for change in settings.get("changes", []) if change["step"] < info.steps]
+    before = "".join(f"\nUntil step {change['step']:,}: `{as_flags(change['before'])}`.\n" for change in changes)
+    return f"\n```sh\n{command}\n```\n{before}"

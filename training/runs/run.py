@@ -4,21 +4,22 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
 
 from waveletgpt.common.errors import DiskFullError, InputError
-from waveletgpt.common.files import lock, read_json, read_text, remove_leftovers, write_text
+from waveletgpt.common.files import json_text, lock, read_json, read_text, remove_leftovers, write_text
 from waveletgpt.models.checkpoint import CheckpointInfo, save_checkpoint
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.config import TrainConfig, as_flags, differences
 from waveletgpt.training.data import DatasetInfo
 from waveletgpt.training.optimizer import Optimizers
+from waveletgpt.training.ranks.hardware import hardware_in_words
 from waveletgpt.training.ranks.processes import Processes
-from waveletgpt.training.runs.card import model_card
+from waveletgpt.training.runs.card import model_card, portable_settings
 from waveletgpt.training.runs.samples import has_sample, write_sample
 from waveletgpt.training.runs.state import State, collect, read_facts, read_state, restore, weights_in, write_state
 
@@ -34,7 +35,6 @@ class Progress:
     """Sum of the training losses since the last evaluation."""
     loss_count: int = 0
     """Their number."""
-    best_val_loss: float = math.inf
     metrics: list[dict[str, Any]] = field(default_factory=list)
     """The lines of metrics.jsonl."""
     changes: list[dict[str, Any]] = field(default_factory=list)
@@ -54,10 +54,14 @@ class Progress:
         return bool(self.metrics) and bool(self.metrics[-1]["step"] == self.step)
 
     @property
+    def best_val_loss(self) -> float:
+        """The lowest validation loss; infinite before the first evaluation."""
+        return min((row["val_loss"] for row in self.metrics), default=math.inf)
+
+    @property
     def is_best(self) -> bool:
-        """Whether the last evaluation has the lowest validation loss."""
-        losses = [row["val_loss"] for row in self.metrics]
-        return bool(losses) and losses.index(min(losses)) == len(losses) - 1
+        """Whether the last evaluation is the first with the lowest validation loss."""
+        return [row["val_loss"] for row in self.metrics].index(self.best_val_loss) == len(self.metrics) - 1
 
 
 class Run:
@@ -107,7 +111,7 @@ class Run:
         with self.processes.share_errors():
             if self.processes.is_first:
                 state = self._open_directory()
-        self.progress = Progress(**json.loads(self.processes.broadcast(json.dumps(asdict(self.progress)))))
+        self.progress = Progress(**json.loads(self.processes.broadcast(json_text(asdict(self.progress)))))
         self.saved_at = self.progress.step
         if self.progress.step:
             self.console.print(f"Resuming from step {self.progress.step:,}.")
@@ -144,9 +148,11 @@ class Run:
             return {}
         facts = read_facts(self.state_path)
         try:
-            self.progress = Progress(**facts["progress" if "progress" in facts else "standing"])  # its older name
+            progress = dict(facts["progress" if "progress" in facts else "standing"])  # its older name
+            progress.pop("best_val_loss", None)  # in older states
+            self.progress = Progress(**progress)
             begun = facts["config"]
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self.state_path} cannot be resumed from: {error}") from None
         self._check_settings(begun)
         return read_state(self.state_path, self.model, self.optimizer)
@@ -178,15 +184,16 @@ class Run:
     def _settings(self) -> dict[str, Any]:
         return {**self.config.to_dict(), "data_digests": self.digests}
 
+    def _recorded_settings(self) -> dict[str, Any]:
+        return {**self._settings(), "changes": self.progress.changes}
+
     def _write_settings(self) -> None:
-        settings = {**self._settings(), "changes": self.progress.changes}
         with self._with_advice():
-            write_text(self.out / "run.json", json.dumps(settings, indent=2) + "\n")
+            write_text(self.out / "run.json", json_text(self._recorded_settings(), indent=2) + "\n")
 
     def record(self, train_loss: float, val_loss: float) -> bool:
         """Add an evaluation and save everything. Returns whether its validation loss (nats per token) is the lowest."""
         progress = self.progress
-        progress.best_val_loss = min(val_loss, progress.best_val_loss)
         progress.loss_sum, progress.loss_count = 0.0, 0
         before = progress.metrics[-1] if progress.metrics else {"step": 0, "tokens": 0}
         windows = (progress.step - before["step"]) * self.config.batch_size
@@ -215,7 +222,7 @@ class Run:
             if not self.processes.is_first:
                 return
             progress = self.progress
-            lines = "".join(json.dumps(row) + "\n" for row in progress.metrics)
+            lines = "".join(json_text(row) + "\n" for row in progress.metrics)
             if (read_text(self.out / "metrics.jsonl") or "") != lines:
                 write_text(self.out / "metrics.jsonl", lines)
             if not progress.is_evaluated:
@@ -225,7 +232,7 @@ class Run:
             info = self._info()
             for name in ["last", "best"] if progress.is_best else ["last"]:
                 if read_text(self.out / name / "metrics.jsonl") != lines:
-                    card = model_card(model, info, self.config)
+                    card = model_card(model, info, progress.metrics[-1])
                     save_checkpoint(self.out / name, model, info, metrics=lines, card=card, keep_others=True)
             if rewrite or not has_sample(self.out / "samples", progress.step):
                 self._sample(model)
@@ -233,6 +240,7 @@ class Run:
     def _info(self) -> CheckpointInfo:
         """The description of a checkpoint of the last evaluation."""
         row = self.progress.metrics[-1]
+        on_device = replace(self.config, device=str(self.model.embedding.weight.device))
         return CheckpointInfo(
             modality=self.data.modality,
             model=self.config.model,
@@ -242,6 +250,8 @@ class Run:
                 "licence": self.data.licence,
                 "report": self.data.report,
                 "sha256": self.digests.get("train"),
+                "settings": portable_settings(self._recorded_settings()),
+                "hardware": hardware_in_words(on_device, self.processes.world),
             },
             steps=row["step"],
             tokens=row["tokens"],

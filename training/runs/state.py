@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.common.files import atomic_path
+from waveletgpt.common.files import atomic_path, json_text
 from waveletgpt.models.checkpoint import write_tensors
 from waveletgpt.training.optimizer import Optimizers
 from waveletgpt.training.ranks.parallel import full_tensor, scatter
@@ -50,7 +50,7 @@ def weights_in(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def write_state(path: Path, state: State, facts: dict[str, Any]) -> None:
     """Write a state atomically, together with `facts` (JSON-able) for `read_facts`."""
     with atomic_path(path) as partial:
-        write_tensors(partial, state, {"facts": json.dumps(facts)})
+        write_tensors(partial, state, {"facts": json_text(facts)})
 
 
 def read_facts(path: Path) -> dict[str, Any]:

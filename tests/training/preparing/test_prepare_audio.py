@@ -148,6 +148,21 @@ def test_recordings_that_cannot_be_read_are_skipped_and_listed(source: Path, out
     assert [path.name for path in out.parent.iterdir()] == ["data"]
 
 
+def test_an_mp3_is_prepared_whole_or_listed(source: Path, out: Path) -> None:
+    """Joined ones are read to their end; one that ends early is left out, with the reason."""
+    times = np.arange(44100) / 44100
+    soundfile.write(source / "0.mp3", 0.3 * np.sin(2 * math.pi * 440 * times), 44100)
+    one = (source / "0.mp3").read_bytes()
+    for i in range(1, 4):
+        (source / f"{i}.mp3").write_bytes(one * i)
+    (source / "cut.mp3").write_bytes(one[: len(one) // 2])
+    info = prepared(source, out)
+    lengths = {name: tokens for files in info.files.values() for name, tokens in files.items()}
+    assert lengths == {"0.mp3": 8000, "1.mp3": 8000, "2.mp3": 16_000, "3.mp3": 24_000}
+    assert [entry["file"] for entry in info.skipped] == ["cut.mp3"]
+    assert info.skipped[0]["why"].startswith("cut off: it holds 0.")
+
+
 def test_too_little_that_can_be_read_is_refused(source: Path, out: Path) -> None:
     for i in range(2):
         write_tone(source / f"{i}.wav", 0.1)

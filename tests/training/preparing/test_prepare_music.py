@@ -151,3 +151,17 @@ def test_pieces_composed_here(out: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     info = prepared("builtin", out)
     assert info.licence == "CC0 1.0"
     assert sum(facts["pieces"] for facts in info.splits.values()) == 6
+
+
+def test_the_terms_of_maestro_are_said_and_kept(
+    source: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They go into the card of every model that is trained on it. Other sources say nothing."""
+    assert prepared(source, out).licence == "not stated"
+    assert "MAESTRO" not in capsys.readouterr().err
+    maestro = source.rename(tmp_path / "maestro-v3.0.0")
+    info = prepared(maestro, out)
+    assert (info.source, info.licence.partition(":")[0]) == ("maestro-v3.0.0", "CC BY-NC-SA 4.0")
+    assert "non-commercial use only" in info.licence
+    assert "CC BY-NC-SA 4.0: non-commercial" in capsys.readouterr().err
+    assert prepared(maestro, out, licence="as agreed").licence == "as agreed"

@@ -11,10 +11,14 @@ import pytest
 import torch
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.checkpoint import CheckpointInfo, save_checkpoint
+from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.tokenizers.characters import CharacterTokenizer
-from waveletgpt.tokenizers.registry import tokenizer_from_dict
+from waveletgpt.tokenizers.mulaw import MuLawTokenizer
+from waveletgpt.tokenizers.registry import Tokenizer, tokenizer_from_dict
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo
 from waveletgpt.training.prepare_text import Config, prepare
+from waveletgpt.training.preparing import source as source_module
 from waveletgpt.training.preparing import texts as texts_module
 
 TEXT = "".join(f"Line {i}: the quick brown fox, été, 漢字, 🎹!\n" for i in range(200))
@@ -139,6 +143,16 @@ def test_an_archive_in_another_order_gives_what_the_folder_does(source: Path, ou
     assert [path.name for path in out.parent.iterdir()] == ["data"]
 
 
+def test_a_packed_text_that_unpacks_to_too_much_is_named(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "ALWAYS", 10_000)
+    (source / "a.txt.gz").write_bytes(gzip.compress(b"a" * 2_000_000))
+    assert refused(source / "a.txt.gz", out).startswith(f"{source / 'a.txt.gz'} unpacks to more than")
+    info = prepared(source / "a.txt.gz", out, trust_archive=True)
+    assert sum(facts["tokens"] for facts in info.splits.values()) == 2_000_000
+
+
 def test_text8_refuses_other_characters_by_their_position_in_the_file(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +173,42 @@ def test_text8_has_no_empty_line_between_files(source: Path, out: Path) -> None:
     assert "the empty line between two texts" in refused(source, out, alphabet="text8")
     prepared(source, out, alphabet="text8", replacement=" ")
     assert "".join(decoded(out).values()) == "a" * 100 + "  " + "b" * 100
+
+
+def saved_checkpoint(directory: Path, tokenizer: Tokenizer, modality: str = "text") -> Path:
+    """An untrained checkpoint with this tokenizer."""
+    model = GPT(GPTConfig(tokenizer.vocab_size, block_size=8, n_layer=1, n_head=1, n_embd=8, n_hidden=8, n_levels=3))
+    save_checkpoint(directory, model, CheckpointInfo(modality, model.config, tokenizer.to_dict()))
+    return directory
+
+
+def test_the_alphabet_of_a_checkpoint_is_taken_over(source: Path, out: Path, tmp_path: Path) -> None:
+    letters = CharacterTokenizer(" Habcdefghijklmnopqrstuvwxyz")
+    checkpoint = saved_checkpoint(tmp_path / "letters", letters)
+    (source / "text").write_text("Hello world " * 20)
+    info = prepared(source / "text", out, tokenizer=checkpoint)
+    assert info.tokenizer == letters.to_dict() and info.vocab_size == 28
+    assert "".join(decoded(out).values()) == "Hello world " * 20
+    (source / "text").write_text("Hello, world! " * 20)
+    message = refused(source / "text", tmp_path / "other", tokenizer=checkpoint)
+    assert "character ',' at position 5" in message and "--replacement" in message
+    prepared(source / "text", out, tokenizer=checkpoint, replacement="x")
+    assert "".join(decoded(out).values()) == "Hellox worldx " * 20
+    replacing = saved_checkpoint(tmp_path / "replacing", CharacterTokenizer(letters.alphabet, " "))
+    prepared(source / "text", out, tokenizer=replacing)
+    assert "".join(decoded(out).values()) == "Hello  world  " * 20
+
+
+def test_an_alphabet_that_cannot_be_taken_over_is_refused(source: Path, out: Path, tmp_path: Path) -> None:
+    (source / "text").write_text("漢" * 100)
+    audio = saved_checkpoint(tmp_path / "audio", MuLawTokenizer(), "audio")
+    assert "is a checkpoint for audio; --tokenizer takes one for text" in refused(source, out, tokenizer=audio)
+    assert "has no config.json" in refused(source, out, tokenizer=tmp_path / "nowhere")
+    with pytest.raises(InputError, match="both give an alphabet"):
+        prepared(source, out, tokenizer=audio, alphabet="text8")
+    many = saved_checkpoint(tmp_path / "many", CharacterTokenizer("".join(map(chr, range(0x3400, 0x3E00)))))
+    assert "(2560 characters); --replacement" in refused(source / "text", out, tokenizer=many)
+    assert "must be one character of the alphabet" in refused(source, out, tokenizer=many, replacement="?")
 
 
 def test_text8_replaces_other_characters_when_asked_to(source: Path, out: Path) -> None:

@@ -9,11 +9,13 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.training.preparing import source as source_module
 from waveletgpt.training.preparing.source import opened_source
 from waveletgpt.training.preparing.work import WorkFolder, work_folder
 
@@ -202,3 +204,52 @@ def test_what_is_made_here_is_made_once(work: WorkFolder) -> None:
         with opened_source("builtin", (".txt",), builtin, work) as files:
             assert [(file.name, b"".join(file.blocks())) for file in files] == [("a.txt", b"1")]
     assert len(made) == 1
+
+
+ZEROS = {f"{name}.txt": bytes(1 << 20) for name in "ab"}
+
+
+def bombs(folder: Path) -> Iterator[Path]:
+    """Archives that unpack to a few hundred times their size."""
+    for suffix in (suffix for suffix in ARCHIVES if suffix != ".tar"):
+        yield pack(folder / f"bomb{suffix}", ZEROS)
+    for suffix, packer in PACKERS.items():
+        (folder / f"bomb{suffix}").write_bytes(packer(ZEROS["a.txt"] * 2))
+        yield folder / f"bomb{suffix}"
+    header = tarfile.TarInfo("long")  # its name is in the next block, of 2 MB
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2 << 20
+    (folder / "name.tar.gz").write_bytes(gzip.compress(header.tobuf() + bytes(2 << 20)))
+    yield folder / "name.tar.gz"
+
+
+def test_no_archive_unpacks_to_more_than_it_may(
+    tmp_path: Path, work: WorkFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "ALWAYS", 1 << 19)
+    monkeypatch.setattr(source_module, "MOST_RATIO", 10)
+    for bomb in bombs(tmp_path):
+        message = refused(bomb, work)
+        assert f"{bomb} unpacks to more than 0.0 GB, which is more than its size explains; add --trust" in message
+        assert sum(path.stat().st_size for path in work.scratch.rglob("*")) <= (1 << 19)
+    for bomb in bombs(tmp_path):
+        if bomb.name != "name.tar.gz":
+            with opened_source(str(bomb), (".txt",), nothing, work, trusted=True) as files:
+                assert sum(len(block) for file in files for block in file.blocks()) == 2 << 20
+    monkeypatch.setattr(source_module, "ALWAYS", 1 << 22)
+    assert contents(pack(tmp_path / "small.zip", ZEROS), work) == ZEROS  # too small to hurt, whatever the ratio
+
+
+def test_no_archive_unpacks_to_more_than_the_disk_has_room_for(
+    tmp_path: Path, work: WorkFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 19))
+    for bomb in bombs(tmp_path):
+        assert "which is more than is free on the disk; add --trust-archive" in refused(bomb, work)
+    assert contents(pack(tmp_path / "small.tar", FILES), work) == TEXTS
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_that_python_unpacks_at_once_are_refused(tmp_path: Path, work: WorkFolder, method: int) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.txt", b"one")
+    assert "a.txt is not packed with deflate" in refused(tmp_path / "a.zip", work)
