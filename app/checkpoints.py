@@ -1,17 +1,22 @@
 """Find the checkpoints in a directory, and load one when it is needed."""
 
+import hashlib
+import json
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info
+from waveletgpt.models.checkpoint import CheckpointInfo, file_sha256, load_checkpoint, read_info
 from waveletgpt.models.gpt import GPT
 from waveletgpt.tokenizers.registry import Tokenizer, tokenizer_from_dict
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 """The folder beside this one, in the source tree as in the installed package."""
+CPU = torch.device("cpu")
 DEPTH = 5
 """Folders between a directory and its checkpoints. compare.py writes four: runs/haar/lr-0.001-seed-0/best."""
 
@@ -24,11 +29,37 @@ class CheckpointEntry:
     """Path relative to the directory that was searched."""
     path: Path
     info: CheckpointInfo
+    device: torch.device = CPU
+    """Where its model computes once it is loaded."""
+
+    @property
+    def digest(self) -> str:
+        """See `digest`; empty if the weights cannot be read."""
+        try:
+            weights = self.info.weights_sha256 or file_sha256(self.path / "model.safetensors")
+        except OSError:
+            return ""
+        return digest(replace(self.info, weights_sha256=weights))
 
     @property
     def is_baseline(self) -> bool:
         """Whether the model has no mixer between its blocks."""
         return self.info.model.mixer == "none"
+
+
+@dataclass(frozen=True)
+class Library:
+    """The checkpoints of one kind of data in a directory, those that appear later included."""
+
+    directory: Path
+    modality: str
+    device: torch.device = CPU
+
+    def entries(self) -> dict[str, CheckpointEntry]:
+        """The checkpoints by name, as they are now. Raises InputError if the directory is gone."""
+        found = find_checkpoints(self.directory)
+        mine = (replace(entry, device=self.device) for entry in found if entry.info.modality == self.modality)
+        return {entry.name: entry for entry in mine}
 
 
 @dataclass(frozen=True)
@@ -38,6 +69,19 @@ class LoadedCheckpoint:
     model: GPT
     tokenizer: Tokenizer
     info: CheckpointInfo
+    name: str = ""
+    """Name on the page."""
+
+    @property
+    def digest(self) -> str:
+        """See `digest`."""
+        return digest(self.info)
+
+
+def digest(info: CheckpointInfo) -> str:
+    """16 hexadecimal digits that tell a checkpoint from all others: of its weights, its model and its tokenizer."""
+    parts = [info.weights_sha256, asdict(info.model), info.tokenizer]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def find_checkpoints(directory: Path) -> list[CheckpointEntry]:
@@ -66,13 +110,14 @@ def find_checkpoints(directory: Path) -> list[CheckpointEntry]:
     return found
 
 
-def load(directory: Path, modality: str, tokenizer_kind: str) -> LoadedCheckpoint:
+def load(directory: Path, modality: str, tokenizer_kind: str, device: torch.device = CPU) -> LoadedCheckpoint:
     """Load a checkpoint, or return the loaded one if its files have not changed since.
 
     Args:
         directory: the checkpoint.
         modality: kind of data that its model must be for.
         tokenizer_kind: kind that its tokenizer must have.
+        device: where its model computes.
 
     Raises:
         InputError: the checkpoint is missing or damaged, or has another modality, another kind of tokenizer or a
@@ -80,12 +125,14 @@ def load(directory: Path, modality: str, tokenizer_kind: str) -> LoadedCheckpoin
     """
     files = (directory / "config.json", directory / "model.safetensors")
     times = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in files)
-    return _load(directory, modality, tokenizer_kind, times)
+    return _load(directory, modality, tokenizer_kind, device, times)
 
 
 @lru_cache(maxsize=8)
-def _load(directory: Path, modality: str, tokenizer_kind: str, _times: tuple[int, ...]) -> LoadedCheckpoint:
-    checkpoint = load_checkpoint(directory, modality=modality)
+def _load(
+    directory: Path, modality: str, tokenizer_kind: str, device: torch.device, _times: tuple[int, ...]
+) -> LoadedCheckpoint:
+    checkpoint = load_checkpoint(directory, modality=modality, device=device)
     config = directory / "config.json"
     try:
         tokenizer = tokenizer_from_dict(checkpoint.info.tokenizer)
@@ -98,4 +145,4 @@ def _load(directory: Path, modality: str, tokenizer_kind: str, _times: tuple[int
         raise InputError(
             f"{config}: the tokenizer has {tokenizer.vocab_size} ids and the model {vocab_size}; they must be equal"
         )
-    return LoadedCheckpoint(checkpoint.model, tokenizer, checkpoint.info)
+    return LoadedCheckpoint(checkpoint.model, tokenizer, checkpoint.info, directory.name)

@@ -33,4 +33,11 @@ def _main() -> None:
             shipped = import_module("waveletgpt.app.checkpoints").SHIPPED
             page = import_module("waveletgpt.app.web.page")
         results = command.results or page.SHIPPED_REPORTS
-        page.open_page(command.checkpoints or shipped, command.host, command.port, results=results)
+        page.open_page(
+            command.checkpoints or shipped,
+            command.host,
+            command.port,
+            results=results,
+            device=command.device,
+            mcp=command.mcp,
+        )

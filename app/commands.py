@@ -26,16 +26,23 @@ class App:
     """Directory of checkpoints, of training runs or of comparisons."""
     results: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=SHIPPED)] = None
     """Directory of reports of compare.py, to show."""
+    device: str = "cpu"
+    """Device to compute on: cpu, cuda, or auto, which is CUDA if there is a GPU. Recipes promise equal bytes on a CPU
+    only."""
+    mcp: bool = False
+    """Also offer the endpoints as MCP tools; needs pip install "gradio[mcp]"."""
 
 
 @dataclass(frozen=True)
 class Generate:
     """Generate with one checkpoint: text to the screen or a file, audio to a .wav, music to a .mid or a .wav."""
 
-    kind: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=KINDS)]
-    """What to generate."""
-    checkpoint: Path
-    """Directory of the checkpoint."""
+    kind: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar=KINDS)] = None
+    """What to generate; with --recipe it is known."""
+    checkpoint: Path | None = None
+    """Directory of the checkpoint; with --recipe, a directory to search for it (default: those that ship)."""
+    recipe: Path | None = None
+    """A WAV, MIDI or JSON file that waveletgpt wrote, whose results to make again."""
     prompt: str | None = None
     """Text to continue."""
     prompt_file: Path | None = None
@@ -57,6 +64,9 @@ class Generate:
     """Above 1, tokens that are there already become less likely; 1 changes nothing."""
     seed: int = 0
     """Seed of the random numbers. Equal seeds give equal results."""
+    device: str = "cpu"
+    """Device to compute on: cpu, cuda, or auto, which is CUDA if there is a GPU. Seeds and recipes promise equal bytes
+    on a CPU only."""
     samples: int = 1
     """How many to generate; --out story.txt becomes story-1.txt, story-2.txt, ..."""
     out: Path | None = None

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,16 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from waveletgpt.app.checkpoints import LoadedCheckpoint, load
+from waveletgpt.app.checkpoints import SHIPPED, Library, load
 from waveletgpt.app.commands import Generate
 from waveletgpt.app.modalities.base import AppModality, load_modality
-from waveletgpt.app.streaming import Completion, make_ready, stream
+from waveletgpt.app.recipe import MOST_VARIATIONS, find_recipe, to_word
+from waveletgpt.app.results import Result, Results, grow, new_result, remade
+from waveletgpt.app.streaming import Completion, make_ready
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.common.units import in_unit
+from waveletgpt.models.devices import pick_device
 from waveletgpt.models.sampling import Sampling
 
 REFRESH = 0.1  # seconds
@@ -22,16 +27,37 @@ REFRESH = 0.1  # seconds
 
 def run(options: Generate) -> None:
     """Run the command. Raises InputError before anything is written."""
-    modality = load_modality(options.kind)
-    prompt = _prompt(options, modality)
-    if options.samples < 1:
-        raise InputError(f"--samples is {options.samples}; it must be 1 or more")
-    targets = _targets(options, modality)
     torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
-    loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind)
-    length = _or(options.length, modality.length.default)
-    task = modality.task(loaded, prompt, length, _or(options.keep, modality.keep.default))
+    results, modality = _remade(options, options.recipe) if options.recipe else _asked(options)
+    targets = _targets(options, modality, results)
+    make_ready()  # before the clock for tokens/s starts
+    snapshots = grow(results, every=REFRESH)
+    if targets:
+        whole = _all(_with_progress_bar(snapshots, modality))
+        for one, target in zip(whole, targets, strict=True):
+            modality.write(one.completion, one.loaded.tokenizer, target, to_word([one.recipe]))
+            print(target)
+    else:
+        whole = _all(_printed(snapshots))
+    _report([one.completion for one in whole], modality)
+
+
+def _asked(options: Generate) -> tuple[list[Result | None], AppModality[Any]]:
+    """What the options ask for, of which nothing is written yet."""
+    if options.kind is None or options.checkpoint is None:
+        raise InputError(f"give what to generate ({', '.join(MODALITIES)}) and a --checkpoint, or a --recipe")
+    modality = load_modality(options.kind)
+    if options.prompt is not None and options.prompt_file is not None:
+        raise InputError("--prompt and --prompt-file are both given; give one of them")
+    if options.prompt == "":
+        raise InputError("--prompt is empty; give text, or leave it out to begin a new one")
+    if options.prompt is not None and modality.prompt.suffixes:
+        raise InputError(f"--prompt is for text; give {modality.name} as a file, with --prompt-file")
+    if not 1 <= options.samples <= MOST_VARIATIONS:
+        raise InputError(f"--samples is {options.samples}; it must be from 1 to {MOST_VARIATIONS}")
     given = {name: getattr(options, name) for name in ("temperature", "top_p", "min_p")}
+    loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind, pick_device(options.device))
+    loaded = replace(loaded, name=options.checkpoint.resolve().name)
     own: dict[str, Any] = modality.sampling(loaded.info)
     sampling = Sampling(
         **{name: own[name] if value is None else value for name, value in given.items()},
@@ -39,62 +65,66 @@ def run(options: Generate) -> None:
         repetition_penalty=options.repetition_penalty,
         seed=options.seed,
     )
-    make_ready()  # before the clock for tokens/s starts
-    snapshots = (completions for (completions,) in stream([task], sampling, samples=options.samples, every=REFRESH))
-    if targets:
-        completions = _with_progress_bar(snapshots, modality)
-        for completion, target in zip(completions, targets, strict=True):
-            modality.write(completion, loaded.tokenizer, target)
-            print(target)
-    else:
-        completions = _printed(snapshots, loaded)
-    _report(completions, modality)
+    source = options.prompt_file if options.prompt is None else options.prompt
+    prompt = modality.kept_prompt(source, _or(options.keep, modality.keep.default), loaded.tokenizer)
+    if prompt and prompt.note:
+        print(f"note: {prompt.note}", file=sys.stderr)
+    length = modality.checked_count("length", _or(options.length, modality.length.default), loaded.tokenizer)
+    return [new_result(modality, loaded, prompt, length, sampling, range(options.samples))], modality
+
+
+def _remade(options: Generate, path: Path) -> tuple[list[Result | None], AppModality[Any]]:
+    """The results of a recipe, of which nothing is written yet."""
+    recipes = [one for one in find_recipe(path) if one]
+    modality = load_modality(options.kind or recipes[0].modality)
+    entries = Library(options.checkpoint or SHIPPED, modality.name, pick_device(options.device)).entries()
+    return [remade(modality, entries, one) for one in recipes], modality
 
 
 def _or(given: float | None, default: float) -> float:
     return default if given is None else given
 
 
-def _prompt(options: Generate, modality: AppModality[Any]) -> str | Path | None:
-    if options.prompt is not None and options.prompt_file is not None:
-        raise InputError("--prompt and --prompt-file are both given; give one of them")
-    if options.prompt is not None and modality.prompt.suffixes:
-        raise InputError(f"--prompt is for text; give {modality.name} as a file, with --prompt-file")
-    return options.prompt_file if options.prompt is None else options.prompt
+def _all(results: list[Result | None]) -> list[Result]:
+    """Every variation of every result, as a result of its own."""
+    return [replace(one, chosen=i) for one in results if one for i in range(len(one.completions))]
 
 
-def _targets(options: Generate, modality: AppModality[Any]) -> list[Path]:
+def _targets(options: Generate, modality: AppModality[Any], results: list[Result | None]) -> list[Path]:
     """The files to write, one for each sample; none if samples are printed."""
-    out = options.out
-    if out is None and modality.files:
-        out = Path(f"{options.checkpoint.resolve().name}-seed{options.seed}{modality.files[0]}")
+    out, samples = options.out, sum(len(one.completions) for one in results if one)
+    if out is None and not modality.is_printed:
+        first = next(one for one in results if one)
+        out = Path(f"{first.name}-seed{first.plan.sampling.seed}{modality.files[0]}")
     if out is None:
         return []
-    numbers = range(1, options.samples + 1)
-    targets = [out] if options.samples == 1 else [out.with_stem(f"{out.stem}-{i}") for i in numbers]
+    targets = [out] if samples == 1 else [out.with_stem(f"{out.stem}-{i}") for i in range(1, samples + 1)]
     for target in targets:
         modality.check_target(target)
     return targets
 
 
-def _printed(snapshots: Iterator[list[Completion]], loaded: LoadedCheckpoint) -> list[Completion]:
-    """Print one text as it is written, or several when they are complete. Returns the complete samples."""
-    completions: list[Completion] = []
+def _printed(snapshots: Iterator[Results]) -> Results:
+    """Print one text as it is written, or several when they are complete. Returns the complete results."""
+    results: Results = []
     shown = 0
-    for completions in snapshots:
-        if len(completions) == 1:
-            print(loaded.tokenizer.decode(completions[0].ids[shown:]), end="", flush=True)
-            shown = len(completions[0].ids)
-    if len(completions) == 1:
+    for results in snapshots:
+        whole = _all(results)
+        if len(whole) == 1:
+            ids = whole[0].completion.ids
+            print(whole[0].loaded.tokenizer.decode(ids[shown:]), end="", flush=True)
+            shown = len(ids)
+    whole = _all(results)
+    if len(whole) == 1:
         print(flush=True)
-    else:
-        for i, completion in enumerate(completions, 1):
-            print(f"--- {i} ---\n{loaded.tokenizer.decode(completion.ids)}", flush=True)
-    return completions
+        return results
+    for i, one in enumerate(whole, 1):
+        print(f"--- {i} ---\n{one.loaded.tokenizer.decode(one.completion.ids)}", flush=True)
+    return results
 
 
-def _with_progress_bar(snapshots: Iterator[list[Completion]], modality: AppModality[Any]) -> list[Completion]:
-    """Show a progress bar on standard error if that is a terminal. Returns the complete samples."""
+def _with_progress_bar(snapshots: Iterator[Results], modality: AppModality[Any]) -> Results:
+    """Show a progress bar on standard error if that is a terminal. Returns the complete results."""
     console = Console(stderr=True)
     columns = (
         TextColumn(modality.name),
@@ -103,12 +133,13 @@ def _with_progress_bar(snapshots: Iterator[list[Completion]], modality: AppModal
         TextColumn("{task.fields[speed]:,.0f} tokens/s"),
         TimeRemainingColumn(),
     )
-    completions = next(snapshots)
+    results = next(snapshots)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=completions[0].wanted, speed=0.0)
-        for completions in snapshots:
+        task = bar.add_task("", total=_all(results)[0].completion.wanted, speed=0.0)
+        for results in snapshots:
+            completions = [one.completion for one in _all(results)]
             bar.update(task, completed=completions[0].written, speed=_speed(completions))
-    return completions
+    return results
 
 
 def _speed(completions: list[Completion]) -> float:

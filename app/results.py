@@ -1,159 +1,296 @@
-"""Two results side by side, as they grow: what page and endpoints have in common."""
+"""Results: what one checkpoint wrote from one prompt, in variations. Page, endpoints and command line share them.
+
+A result grows with `grow`, goes on with `continued`, gives its prompt to another checkpoint with `branched`, and is
+made again from its recipe with `remade`.
+"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from waveletgpt.app.checkpoints import CheckpointEntry, LoadedCheckpoint, load
-from waveletgpt.app.modalities.base import AppModality, Extent
+from waveletgpt.app.modalities.base import AppModality, Prompt
+from waveletgpt.app.recipe import Recipe, crc32, pack_ids, to_word, unpack_ids
 from waveletgpt.app.streaming import Completion, GenerationTask, make_ready, stream
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import InputError, renamed
 from waveletgpt.models.generation import context_start, first_divergence, score
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.sampling import Sampling
+from waveletgpt.tokenizers.registry import same_ids
 
-
-@dataclass(frozen=True)
-class Request:
-    """Prompt and settings for both results. Lengths are in the modality's unit."""
-
-    prompt: str | Path | None
-    checkpoints: tuple[str | None, ...]
-    """Name for each column; None leaves the column empty."""
-    length: float
-    keep: float
-    sampling: Sampling
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one checkpoint has written so far."""
-
-    name: str
-    loaded: LoadedCheckpoint
-    task: GenerationTask
-    completion: Completion
-    seed: int
-    paired: bool = False
-    """Whether there is another column whose model has the same vocabulary."""
-    first_divergence: int | None = None
-    """Index of the first new token that differs between the columns; None if none differs yet, or if not `paired`."""
-    shared: int = 0
-    """Number of new tokens before the first difference between the columns."""
-    nats_by_other: float | None = None
-    """Loss of the other column's model on this completion, in nats per token; None if not computed."""
-
-    def facts(self, modality: AppModality[Any]) -> dict[str, Any]:
-        """What an endpoint returns about the result, JSON-able."""
-        by_other = self.nats_by_other
-        return {
-            "checkpoint": self.name,
-            "mixer": self.loaded.info.model.mixer,
-            "seed": self.seed,
-            "tokens": self.completion.written,
-            "bits_per_token": self.completion.nats_per_token / math.log(2),
-            "bits_per_token_by_other": None if by_other is None else by_other / math.log(2),
-            "tokens_per_second": self.completion.tokens_per_second,
-            "first_divergence": self.first_divergence,
-            **modality.facts(self.completion, self.loaded.tokenizer),
-        }
-
+Entries = Mapping[str, CheckpointEntry]
+"""The checkpoints of a kind of data, by name."""
 
 EVERY = 0.25
 """Seconds between two updates of the results."""
 PIECE = 2048
 """Tokens that `cross_score` scores at a time, in a fraction of a second."""
 
-FACT_TYPES = {
-    "checkpoint": "string",
-    "mixer": "string",
-    "seed": "integer",
-    "tokens": "integer",
-    "bits_per_token": "number",
-    "bits_per_token_by_other": "number or null",
-    "tokens_per_second": "number",
-    "first_divergence": "integer or null",
-}
-"""JSON types of the values that `Result.facts` has for every modality."""
+
+@dataclass(frozen=True)
+class Result:
+    """What one checkpoint has written so far."""
+
+    loaded: LoadedCheckpoint
+    plan: Recipe
+    """The recipe of the complete result, variation 0."""
+    task: GenerationTask
+    completions: tuple[Completion, ...] = ()
+    """The variations."""
+    chosen: int = 0
+    """Index of the variation that is shown."""
+    before: "Result | None" = None
+    """What the card showed before, to which Undo returns; None if Undo is not offered."""
+    nats_by_other: float | None = None
+    """Loss of the other card's model on the chosen variation, in nats per token; None if not computed."""
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint, as it is called here."""
+        return self.loaded.name
+
+    @property
+    def completion(self) -> Completion:
+        """The chosen variation."""
+        return self.completions[self.chosen]
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the chosen variation as far as it is written; InputError if nothing is."""
+        left, lengths = self.completion.written, []
+        for length in self.plan.lengths:
+            lengths.append(min(length, left))
+            left -= lengths[-1]
+        return replace(
+            self.plan,
+            lengths=tuple(length for length in lengths if length),
+            variation=self.task.samples[self.chosen],
+        )
+
+    def write(self, modality: AppModality[Any], folder: Path) -> dict[str, Path]:
+        """Write the chosen variation to a new folder in every format; returns the files by suffix."""
+        folder.mkdir(parents=True)
+        recipe, tokenizer = self.recipe, self.loaded.tokenizer
+        stem = modality.file_stem(recipe, self.completion, tokenizer)
+        paths = {suffix: folder / f"{stem}{suffix}" for suffix in modality.files}
+        for path in paths.values():
+            modality.write(self.completion, tokenizer, path, to_word([recipe]))
+        return paths
+
+    def facts(self, modality: AppModality[Any]) -> dict[str, Any]:
+        """What an endpoint returns about the chosen variation, JSON-able."""
+        by_other = self.nats_by_other
+        return {
+            "checkpoint": self.name,
+            "mixer": self.loaded.info.model.mixer,
+            "seed": self.plan.sampling.seed,
+            "variation": self.task.samples[self.chosen],
+            "tokens": self.completion.written,
+            "bits_per_token": self.completion.nats_per_token / math.log(2),
+            "bits_per_token_by_other": None if by_other is None else by_other / math.log(2),
+            "tokens_per_second": self.completion.tokens_per_second,
+            **modality.facts(self.completion, self.loaded.tokenizer),
+        }
+
 
 Results = list[Result | None]
-"""One for each column; None for an empty column."""
+"""One for each card; None for an empty card."""
 
 
-def generate_results(
-    modality: AppModality[Any], entries: Mapping[str, CheckpointEntry], request: Request
-) -> Iterator[Results]:
-    """Generate with both checkpoints at the same time.
+def new_result(  # noqa: PLR0917
+    modality: AppModality[Any],
+    loaded: LoadedCheckpoint,
+    prompt: Prompt | None,
+    length: int,
+    sampling: Sampling,
+    samples: range = range(1),
+) -> Result:
+    """A result of which nothing is written yet.
 
     Args:
         modality: kind of data.
-        entries: the checkpoints that can be chosen, by name.
-        request: prompt and settings.
+        loaded: the checkpoint.
+        prompt: what to continue; None begins anew.
+        length: number of new tokens.
+        sampling: settings and seed.
+        samples: numbers of the variations.
+    """
+    title = "" if prompt is None else prompt.title
+    plan = Recipe(modality.name, loaded.name, loaded.digest, (length,), sampling, title=title)
+    if prompt is not None and prompt.example:
+        plan = replace(plan, example=prompt.example, example_tokens=len(prompt.ids), example_crc=crc32(prompt.ids))
+    elif prompt is not None:
+        plan = replace(plan, ids=pack_ids(prompt.ids))
+    return _result(loaded, plan, None if prompt is None else prompt.ids, samples)
 
-    Yields:
-        The results so far, every `EVERY` seconds. The first are empty, the last complete.
+
+def _result(loaded: LoadedCheckpoint, plan: Recipe, ids: Tensor | None, samples: range) -> Result:
+    prompt = loaded.tokenizer.start if ids is None else ids
+    task = GenerationTask(loaded.model, prompt, plan.lengths, plan.sampling, samples, shown=ids is not None)
+    shown = prompt if task.shown else prompt[:0]
+    nothing = Completion(shown, len(shown), sum(plan.lengths))
+    return Result(loaded, plan, task, (nothing,) * len(samples))
+
+
+def continued(result: Result, length: int) -> Result:
+    """The chosen variation of a result, to go on by `length` tokens. `before` keeps the result."""
+    recipe, completion = result.recipe, result.completion
+    task = replace(
+        result.task,
+        lengths=(length,),
+        samples=range(recipe.variation, recipe.variation + 1),
+        earlier=replace(completion, stopped=False),
+    )
+    plan = replace(recipe, lengths=(*recipe.lengths, length), variation=0)
+    wanted = replace(completion, wanted=completion.written + length, stopped=False)
+    return Result(result.loaded, plan, task, (wanted,), before=result)
+
+
+def remade(modality: AppModality[Any], entries: Entries, recipe: Recipe) -> Result:
+    """A result to be made again from its recipe.
 
     Raises:
-        InputError: the request cannot be met; raised before anything is yielded.
+        InputError: its checkpoint is not here, its example has changed, or it is for another kind of data.
     """
-    check_extent("length", request.length, modality.length, modality.unit)
-    check_extent("keep", request.keep, modality.keep, modality.unit)
-    chosen = [name for name in request.checkpoints if name is not None]
-    if not chosen:
-        raise InputError("no checkpoint is chosen; choose at least one")
-    for name in chosen:
-        if name not in entries:
-            raise InputError(f"there is no {modality.name} checkpoint {name!r}; choose {', '.join(entries)}")
-    try:
-        loaded = [load(entries[name].path, modality.name, modality.tokenizer_kind) for name in chosen]
-        tasks = [modality.task(one, request.prompt, request.length, request.keep) for one in loaded]
-    except InputError as error:
-        raise InputError(_with_names(str(error), request.prompt, [entries[name] for name in chosen])) from None
+    if recipe.modality != modality.name:
+        raise InputError(f"this is a recipe for {recipe.modality}, not for {modality.name}")
+    loaded = load_named(modality, entries, recipe_entry(entries, recipe).name)
+    ids = None
+    if recipe.example:
+        ids = modality.example_ids(recipe.example, loaded.tokenizer)[-recipe.example_tokens :]
+        if crc32(ids) != recipe.example_crc:
+            raise InputError(f"the example {recipe.example} has changed since, so this result cannot be made again")
+    elif recipe.ids:
+        ids = unpack_ids(recipe.ids)
+        if not len(ids) or int(ids.max()) >= loaded.info.model.vocab_size:
+            raise InputError("the recipe is damaged: its prompt has ids that its checkpoint does not know")
+    samples = range(recipe.variation, recipe.variation + 1)
+    return _result(loaded, replace(recipe, variation=0), ids, samples)
+
+
+def recipe_entry(entries: Entries, recipe: Recipe) -> CheckpointEntry:
+    """The checkpoint of a recipe, by the digest of its weights. Raises InputError if it is not here."""
+    named = [entry for entry in entries.values() if entry.name == recipe.checkpoint]
+    for entry in [*named, *entries.values()]:
+        if entry.digest == recipe.digest:
+            return entry
+    raise InputError(
+        f"this was made with the checkpoint {recipe.checkpoint} ({recipe.digest}), which is not here; "
+        f"here are {', '.join(entries) or 'none'}"
+    )
+
+
+def branched(modality: AppModality[Any], result: Result, other: LoadedCheckpoint, keep: int, length: int) -> Result:
+    """A result of `other` that goes on from another card's result.
+
+    Args:
+        modality: kind of data.
+        result: what to go on from; its chosen variation.
+        other: the checkpoint that goes on.
+        keep: number of tokens at the result's end that become the prompt.
+        length: number of new tokens.
+
+    Raises:
+        InputError: the checkpoint has another vocabulary.
+    """
+    if not same_tokens(other, result.loaded):
+        raise InputError(f"{other.name} has other tokens than {result.name}, so it cannot go on from its result")
+    ids = result.completion.ids[-keep:]
+    title = result.plan.title or modality.title(ids, other.tokenizer)
+    return new_result(modality, other, Prompt(ids, title=title), length, result.plan.sampling)
+
+
+def same_tokens(a: LoadedCheckpoint, b: LoadedCheckpoint) -> bool:
+    """Whether an id means the same to both checkpoints."""
+    return same_ids(a.tokenizer.to_dict(), b.tokenizer.to_dict())
+
+
+def load_named(modality: AppModality[Any], entries: Entries, name: Any) -> LoadedCheckpoint:
+    """Load a checkpoint by its name on the page. Raises InputError, in which files have the names of the page."""
+    if not isinstance(name, str) or name not in entries:
+        raise InputError(f"there is no {modality.name} checkpoint {name!r}; choose {', '.join(entries)}")
+    entry = entries[name]
+    with renamed(entry.path, name):
+        return replace(load(entry.path, modality.name, modality.tokenizer_kind, entry.device), name=name)
+
+
+def grow(results: Sequence[Result | None], *, every: float = EVERY) -> Generator[Results, None, None]:
+    """Write all results that are neither complete nor stopped, at the same time. Closing the iterator stops the work.
+
+    Args:
+        results: one for each card.
+        every: seconds between two yields.
+
+    Yields:
+        The results so far. The last are complete.
+
+    Raises:
+        InputError: a setting or prompt cannot be used; raised before anything is yielded.
+    """
+    growing = {i: result for i, result in enumerate(results) if result and result.completion.ongoing}
+    if not growing:
+        yield list(results)
+        return
     make_ready()
-    paired = len(loaded) == 2 and loaded[0].tokenizer.to_dict() == loaded[1].tokenizer.to_dict()
-    for completions in stream(tasks, request.sampling, every=EVERY):
-        divergence, shared = _agreement([completion for (completion,) in completions]) if paired else (None, 0)
-        columns = iter(
-            Result(name, one, task, completion, request.sampling.seed, paired, divergence, shared)
-            for name, one, task, (completion,) in zip(chosen, loaded, tasks, completions, strict=True)
-        )
-        yield [None if name is None else next(columns) for name in request.checkpoints]
+    with closing(stream([result.task for result in growing.values()], every=every)) as snapshots:
+        for snapshot in snapshots:
+            found = list(results)
+            for (i, result), completions in zip(growing.items(), snapshot, strict=True):
+                found[i] = replace(result, completions=tuple(completions))
+            yield found
 
 
-def check_extent(name: str, amount: float, extent: Extent, unit: str) -> None:
-    """Raise InputError if a length is outside its bounds."""
-    if not extent.lowest <= amount <= extent.highest:
-        raise InputError(f"{name} is {amount:g} {unit}; it must be from {extent.lowest:g} to {extent.highest:g}")
+def stopped(results: Sequence[Result | None]) -> Results:
+    """`results` with the mark that no more tokens will come. One of which nothing is written becomes None."""
+    return [
+        replace(result, completions=tuple(replace(one, stopped=True) for one in result.completions))
+        if result and result.completion.written
+        else None
+        for result in results
+    ]
 
 
-def _agreement(completions: Sequence[Completion]) -> tuple[int | None, int]:
-    """`first_divergence` and `shared` of a pair."""
-    divergence = first_divergence(completions[0].new, completions[1].new)
-    return divergence, min(completion.written for completion in completions) if divergence is None else divergence
+def are_paired(results: Sequence[Result | None]) -> bool:
+    """Whether the chosen variations of two cards can be compared token by token: same tokens, prompt and noise."""
+    pair = [result for result in results if result]
+    if len(pair) < 2:
+        return False
+    a, b = pair
+    return (
+        same_tokens(a.loaded, b.loaded)
+        and torch.equal(a.task.prompt, b.task.prompt)
+        and a.plan.sampling == b.plan.sampling
+        and a.task.samples[a.chosen] == b.task.samples[b.chosen]
+    )
 
 
-def _with_names(message: str, prompt: str | Path | None, entries: Sequence[CheckpointEntry]) -> str:
-    """`message` with the names shown on the page in place of the server's paths."""
-    if isinstance(prompt, Path):
-        message = message.replace(str(prompt), prompt.name)
-    for entry in entries:
-        message = message.replace(str(entry.path), entry.name)
-    return message
+def divergence(results: Sequence[Result | None]) -> int | None:
+    """Index of the first new token in which two paired results differ; None if none does yet."""
+    if not are_paired(results):
+        return None
+    a, b = (result.completion.new for result in results if result)
+    return first_divergence(a, b)
 
 
-def stopped(results: Results) -> Results:
-    """`results` with the mark that no more tokens will come."""
-    return [result and replace(result, completion=replace(result.completion, stopped=True)) for result in results]
+def shared_tokens(results: Sequence[Result | None]) -> int:
+    """Number of new tokens that two results have in common before the first difference; 0 if they are not paired."""
+    if not are_paired(results):
+        return 0
+    first = divergence(results)
+    return min(result.completion.written for result in results if result) if first is None else first
 
 
-def can_cross_score(results: Results) -> bool:
+def can_cross_score(results: Sequence[Result | None]) -> bool:
     """Whether there are two results with one vocabulary and at least one new token each."""
-    return len(results) == 2 and all(one and one.paired and one.completion.written for one in results)
+    pair = [result for result in results if result and result.completion.written]
+    return len(pair) == 2 and same_tokens(pair[0].loaded, pair[1].loaded)
 
 
 def cross_score(results: Results) -> Iterator[Results]:

@@ -4,8 +4,9 @@ Page, endpoints and command line all read from `stream`; closing it stops the wo
 """
 
 import time
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
@@ -45,10 +46,16 @@ class GenerationTask:
     model: GPT
     prompt: Tensor
     """(P,) ids, P > 0."""
-    length: int
-    """Number of new tokens, at least 1."""
+    lengths: tuple[int, ...]
+    """Numbers of new tokens, each at least 1. The model reads its context anew before each part, as it does when
+    somebody goes on from a finished result. So a result that grew in parts can be made again to the byte."""
+    sampling: Sampling = field(default_factory=Sampling)
+    samples: range = range(1)
+    """Numbers of the samples. Only a single one can have several parts."""
     shown: bool = True
     """Whether the completion starts with the prompt."""
+    earlier: "Completion | None" = None
+    """The completion of this prompt to go on from."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +111,14 @@ class Completion:
         return (self.wanted - self.written) / self.tokens_per_second if self.written else 0.0
 
 
-def stream(
-    tasks: Sequence[GenerationTask], sampling: Sampling, *, samples: int = 1, every: float = 0.3
-) -> Iterator[list[list[Completion]]]:
+def stream(tasks: Sequence[GenerationTask], *, every: float = 0.3) -> Generator[list[list[Completion]], None, None]:
     """Run all tasks at the same time.
 
-    Every sample number draws with the same noise in all tasks: with equal vocabularies, models differ only where they
+    Tasks of one seed draw a sample with the same noise: with equal vocabularies, models differ only where they
     disagree. Closing the iterator stops all models at their next token.
 
     Args:
         tasks: one for each model.
-        sampling: settings and seed for all of them.
-        samples: number of samples of each task.
         every: seconds between two yields.
 
     Yields:
@@ -126,7 +129,7 @@ def stream(
         BaseException: whatever ended a model's work.
     """
     stopped, ends = Event(), SimpleQueue[BaseException | None]()
-    writers = [_Writer(task, sampling, samples, stopped, ends) for task in tasks]
+    writers = [_Writer(task, stopped, ends) for task in tasks]
     yield [writer.completions() for writer in writers]
     # Daemon threads do not keep the process from exiting.
     threads = [Thread(target=writer.write, name="writer", daemon=True) for writer in writers]
@@ -158,50 +161,65 @@ class _Writer:
     def __init__(
         self,
         task: GenerationTask,
-        sampling: Sampling,
-        samples: int,
         stopped: Event,
         ends: "SimpleQueue[BaseException | None]",
     ) -> None:
-        self.steps = cast(
-            "Generator[Step, None, None]",
-            generate(task.model, task.prompt[None], task.length, **asdict(sampling), samples=samples),
-        )
-        self.shown = task.prompt if task.shown else task.prompt[:0]  # (P,)
-        self.ids = np.zeros((task.length, samples), np.int64)  # the first `written` rows are valid
-        self.log_probs = np.zeros((task.length, samples), np.float32)
+        if len(task.samples) > 1 and (len(task.lengths) > 1 or task.earlier):
+            raise ValueError("only a single sample can have several parts")
+        shown = task.prompt if task.shown else task.prompt[:0]  # (P,)
+        self.earlier = task.earlier or Completion(shown, len(shown), 0)
+        self.task, self.wanted, B = task, sum(task.lengths), len(task.samples)
+        self.ids = np.zeros((self.wanted, B), np.int64)  # the first `written` rows are valid
+        self.log_probs = np.zeros((self.wanted, B), np.float32)
         self.written = 0
         self.seconds = 0.0
         self.stopped, self.ends = stopped, ends
+        self.first_part = self._part(0)  # raises InputError here rather than in the thread
 
     def write(self) -> None:
         """Write until the task is done or stopped, then put the error, or None, into `ends`."""
         error: BaseException | None = None
         try:
             begun = time.monotonic()
-            for n, step in enumerate(self.steps):
-                self.ids[n] = step.ids.numpy()
-                self.log_probs[n] = step.log_probs.numpy()
-                self.seconds = time.monotonic() - begun
-                self.written = n + 1  # last, so that `completions` reads only valid rows
-                if self.stopped.is_set():
-                    break
-            self.steps.close()
+            for part in range(len(self.task.lengths)):
+                with closing(self._part(part) if part else self.first_part) as steps:
+                    for n, step in enumerate(steps, self.written):
+                        self.ids[n] = step.ids.numpy()
+                        self.log_probs[n] = step.log_probs.numpy()
+                        self.seconds = time.monotonic() - begun
+                        self.written = n + 1  # last, so that `completions` reads only valid rows
+                        if self.stopped.is_set():
+                            return
         except BaseException as raised:  # `stream` raises it again
             error = raised
-        self.ends.put(error)
+        finally:
+            self.ends.put(error)
+
+    def _part(self, number: int) -> Generator[Step, None, None]:
+        """The steps of one part, which continues all that there is."""
+        task = self.task
+        so_far = torch.cat([task.prompt, self.earlier.new, torch.from_numpy(self.ids[: self.written, 0])])
+        steps = generate(
+            task.model,
+            so_far[None],
+            task.lengths[number],
+            **asdict(task.sampling),
+            samples=task.samples,
+            first_step=len(so_far) - len(task.prompt),
+        )
+        return cast("Generator[Step, None, None]", steps)
 
     def completions(self) -> list[Completion]:
         """The B completions so far, as copies."""
-        n = self.written
+        n, earlier = self.written, self.earlier
         ids, nats = self.ids[:n].T.copy(), -self.log_probs[:n].sum(axis=0, dtype=np.float64)  # (B, N), (B,)
         return [
             Completion(
-                torch.cat([self.shown, torch.from_numpy(one)]),
-                len(self.shown),
-                len(self.ids),
-                float(nats[b]),
-                self.seconds,
+                torch.cat([earlier.ids, torch.from_numpy(one)]),
+                earlier.prompt_length,
+                earlier.written + self.wanted,
+                earlier.nats + float(nats[b]),
+                earlier.seconds + self.seconds,
             )
             for b, one in enumerate(ids)
         ]

@@ -4,14 +4,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from symusic.core import ScoreTick
 
 from waveletgpt.app import cli
+from waveletgpt.app.checkpoints import Library
+from waveletgpt.app.modalities.base import Prompt, load_modality
+from waveletgpt.app.results import continued, grow, load_named, new_result
 from waveletgpt.models.checkpoint import update_info
+from waveletgpt.models.sampling import Sampling
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 
 Run = Callable[..., tuple[int, str, str]]
@@ -46,6 +52,12 @@ def test_text_is_printed_and_the_figures_are_not(run: Run) -> None:
     assert status == 0
     assert out.startswith("None") and len(out) == 4 + 40 + 1
     assert err.startswith("40 characters, ") and "bits per character" in err
+
+
+def test_what_was_changed_in_a_prompt_is_printed_beside_the_text(run: Run) -> None:
+    status, out, err = run("generate text --checkpoint ck/text-haar --prompt Zoé --keep 2 --length 20")
+    assert status == 0 and out.startswith("oe")
+    assert err.startswith("note: é became e; only the end of the prompt is used, about 0 words of about 1 word\n")
 
 
 def test_the_same_seed_gives_the_same_text(run: Run) -> None:
@@ -85,6 +97,31 @@ def test_music_is_written_as_midi_or_rendered(run: Run, midi_file: Path) -> None
     assert soundfile.info("a.wav").duration > 3
 
 
+@pytest.mark.parametrize("kind", ["text", "audio", "music"])
+def test_the_page_and_a_recipe_give_the_same_bytes(run: Run, kind: str, tiny_checkpoints: Path) -> None:
+    """As somebody does who downloads a variation of a result that went on, and gives it to the command line."""
+    modality = load_modality(kind)
+    loaded = load_named(modality, Library(tiny_checkpoints, kind).entries(), f"{kind}-haar")
+    prompt = Prompt(torch.tensor([5, 4, 9, 12]), title="a title")
+    *_, (result,) = grow([new_result(modality, loaded, prompt, 40, Sampling(temperature=0.9, seed=3), range(3))])
+    assert result
+    *_, (result,) = grow([continued(replace(result, chosen=1), 25)])
+    assert result
+    for suffix, path in result.write(modality, Path("page")).items():
+        given = Path("page", path.stem + modality.files[-1] if suffix == ".txt" else path.name)  # plain text has none
+        for checkpoints in ("ck", f"ck/{kind}-haar"):
+            line = f"generate --checkpoint {checkpoints} --recipe {given} --device cpu --out again{suffix}"
+            assert run(line)[:2] == (0, f"again{suffix}\n")
+            assert Path(f"again{suffix}").read_bytes() == path.read_bytes()
+
+
+def test_a_recipe_without_its_checkpoint(run: Run) -> None:
+    run("generate text --checkpoint ck/text-haar --length 9 --out a.json")
+    Path("empty").mkdir()
+    status, _, told = run("generate --recipe a.json --checkpoint empty")
+    assert status == 2 and "this was made with the checkpoint text-haar" in told and "here are none" in told
+
+
 BAD: list[tuple[str, str]] = [
     (
         "generate video --checkpoint ck/text-haar",
@@ -94,8 +131,8 @@ BAD: list[tuple[str, str]] = [
     ("generate music --checkpoint ck/text-haar", "is a checkpoint for text; one for music is needed"),
     ("generate text --checkpoint mismatch", "the tokenizer has 3 ids and the model 99"),
     ("generate text --checkpoint version", "has format version 99"),
-    ("generate text --checkpoint ck/text-haar --prompt=", "the prompt is empty"),
-    ("generate text --checkpoint ck/text-haar --prompt Zoé", "character 'é' at position 2"),
+    ("generate text --checkpoint ck/text-haar --prompt=", "--prompt is empty; give text, or leave it out"),
+    ("generate text --checkpoint ck/text-haar --prompt 3€", "the model does not know 3 € (the first is character 1)"),
     ("generate text --checkpoint ck/text-haar --prompt a --prompt-file b", "both given"),
     ("generate text --checkpoint ck/text-haar --prompt-file nowhere", "nowhere: No such file"),
     ("generate text --checkpoint ck/text-haar --prompt-file ck", "ck: Is a directory"),
@@ -116,6 +153,10 @@ BAD: list[tuple[str, str]] = [
     ("generate music --checkpoint ck/music-haar --prompt-file nowhere", "nowhere: "),
     ("generate music --checkpoint ck/music-haar --out a.txt", "music is written as .mid or .wav"),
     ("generate text --checkpoint ck/text-haar --top-k many", "many"),
+    ("generate text --checkpoint ck/text-haar --device abacus", "--device abacus cannot be used here"),
+    ("generate", "give what to generate (text, audio, music) and a --checkpoint, or a --recipe"),
+    ("generate --recipe nowhere", "nowhere: No such file"),
+    ("generate --recipe junk", "junk holds no recipe; give a WAV, MIDI or JSON file that waveletgpt wrote"),
     ("app --checkpoints nowhere", "nowhere is not a directory"),
     ("app --port 70000", "--port is 70000; it must be from 1 to 65535"),
 ]

@@ -2,6 +2,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def models() -> list[GPT]:
 
 def test_writes_what_generate_writes_and_sums_its_log_probabilities(models: list[GPT]) -> None:
     prompt, sampling = torch.tensor([1, 2, 3]), Sampling(temperature=0.8, top_k=5, seed=7)
-    *_, last = stream([GenerationTask(model, prompt, 40) for model in models], sampling)
+    *_, last = stream([GenerationTask(model, prompt, (40,), sampling) for model in models])
     for model, (completion,) in zip(models, last, strict=True):
         steps = list(generate(model, prompt[None], 40, temperature=0.8, top_k=5, seed=7))
         assert completion.ids.tolist() == [1, 2, 3] + [int(step.ids) for step in steps]
@@ -34,16 +35,31 @@ def test_writes_what_generate_writes_and_sums_its_log_probabilities(models: list
 
 
 def test_samples_do_not_depend_on_their_number(models: list[GPT]) -> None:
-    task = GenerationTask(models[1], torch.tensor([4]), 12)
-    *_, (one,) = stream([task], Sampling(seed=3))
-    *_, (many,) = stream([task], Sampling(seed=3), samples=3)
+    task = GenerationTask(models[1], torch.tensor([4]), (12,), Sampling(seed=3))
+    *_, (one,) = stream([task])
+    *_, (many,) = stream([replace(task, samples=range(3))])
     assert len(many) == 3
     assert many[0].ids.equal(one[0].ids) and not many[1].ids.equal(one[0].ids)
 
 
+def test_what_goes_on_in_parts_is_what_one_task_of_these_parts_writes(models: list[GPT]) -> None:
+    first = GenerationTask(models[1], torch.tensor([4, 2]), (30,), Sampling(seed=3), samples=range(2, 3))
+    *_, ((begun,),) = stream([first])
+    *_, ((grown,),) = stream([replace(first, lengths=(12,), earlier=begun)])
+    *_, ((whole,),) = stream([replace(first, lengths=(30, 12))])
+    assert grown.ids.equal(whole.ids) and grown.ids[:32].equal(begun.ids) and grown.done and whole.done
+    assert (grown.written, grown.wanted, grown.prompt_length) == (42, 42, 2)
+    assert grown.nats == pytest.approx(whole.nats, rel=1e-6)
+
+
+def test_several_samples_have_one_part(models: list[GPT]) -> None:
+    with pytest.raises(ValueError, match="only a single sample"):
+        next(stream([GenerationTask(models[0], torch.tensor([1]), (3, 3), samples=range(2))]))
+
+
 def test_a_start_that_is_not_shown_is_no_part_of_the_result(models: list[GPT]) -> None:
-    *_, ((shown,),) = stream([GenerationTask(models[0], torch.tensor([4]), 6)], Sampling())
-    *_, ((hidden,),) = stream([GenerationTask(models[0], torch.tensor([4]), 6, shown=False)], Sampling())
+    *_, ((shown,),) = stream([GenerationTask(models[0], torch.tensor([4]), (6,))])
+    *_, ((hidden,),) = stream([GenerationTask(models[0], torch.tensor([4]), (6,), shown=False)])
     assert hidden.prompt_length == 0 and hidden.ids.equal(shown.ids[1:])
 
 
@@ -60,7 +76,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def task(write: Any, length: int) -> GenerationTask:
-    return GenerationTask(write, torch.tensor([1]), length)
+    return GenerationTask(write, torch.tensor([1]), (length,))
 
 
 def written(views: list[list[Completion]]) -> list[int]:
@@ -76,7 +92,7 @@ def test_grows_from_nothing_to_everything_and_earlier_views_stay_as_they_were(st
             seen.acquire(timeout=20)
 
     completions = []
-    for ((completion,),) in stream([task(waiting, 5)], Sampling(), every=0.01):
+    for ((completion,),) in stream([task(waiting, 5)], every=0.01):
         if not completions or completion.written > completions[-1].written:
             completions.append(completion)
             if completion.written:
@@ -94,7 +110,7 @@ def test_models_write_at_the_same_time(stand_ins: None) -> None:
             both.wait(20)  # opens only if both sides arrive
             yield token
 
-    *_, last = stream([task(meeting, 3), task(meeting, 3)], Sampling())
+    *_, last = stream([task(meeting, 3), task(meeting, 3)])
     assert written(last) == [3, 3]
 
 
@@ -111,11 +127,11 @@ def test_closing_stops_the_work_at_once(stand_ins: None) -> None:
             ended[i] = True
 
     before = threading.active_count()
-    views = stream([task(lambda i=i: endless(i), 100_000) for i in (0, 1)], Sampling(), every=0.02)
+    views = stream([task(lambda i=i: endless(i), 100_000) for i in (0, 1)], every=0.02)
     next(views), next(views), next(views)
     assert threading.active_count() == before + 2 and min(steps) > 0
     begun = time.monotonic()
-    views.close()  # type: ignore[attr-defined]
+    views.close()
     assert time.monotonic() - begun < 1
     assert ended == [True, True] and threading.active_count() == before
 
@@ -136,7 +152,7 @@ def test_what_ends_a_model_comes_out_and_ends_the_others(stand_ins: None) -> Non
             ended.set()
 
     with pytest.raises(MemoryError, match="no room"):
-        list(stream([task(failing, 9), task(endless, 100_000)], Sampling()))
+        list(stream([task(failing, 9), task(endless, 100_000)]))
     assert ended.is_set()
 
 
@@ -147,7 +163,7 @@ def test_waiting_costs_nothing_and_views_come_no_more_often_than_asked(stand_ins
             yield token
 
     wall, own = time.monotonic(), time.thread_time()
-    views = list(stream([task(slow, 40)], Sampling(), every=0.1))
+    views = list(stream([task(slow, 40)], every=0.1))
     wall, own = time.monotonic() - wall, time.thread_time() - own
     assert 2 <= len(views) <= wall / 0.1 + 2
     assert own < 0.2 * wall
@@ -155,14 +171,14 @@ def test_waiting_costs_nothing_and_views_come_no_more_often_than_asked(stand_ins
 
 def test_an_early_end_is_not_waited_out(stand_ins: None) -> None:
     begun = time.monotonic()
-    first, last = stream([task(lambda: range(3), 3)], Sampling(), every=30)
+    first, last = stream([task(lambda: range(3), 3)], every=30)
     assert written(first) == [0] and written(last) == [3]
     assert time.monotonic() - begun < 10
 
 
 def test_different_lengths_end_together(models: list[GPT]) -> None:
     *_, last = stream(
-        [GenerationTask(models[0], torch.tensor([1]), 3), GenerationTask(models[1], torch.tensor([1]), 9)], Sampling()
+        [GenerationTask(models[0], torch.tensor([1]), (3,)), GenerationTask(models[1], torch.tensor([1]), (9,))]
     )
     assert [completion.written for (completion,) in last] == [3, 9]
 
@@ -170,4 +186,4 @@ def test_different_lengths_end_together(models: list[GPT]) -> None:
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": 0}, {"top_p": math.nan}, {"seed": -1}])
 def test_settings_are_judged_before_anything_is_shown(models: list[GPT], wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=str(next(iter(wrong.values())))):
-        next(stream([GenerationTask(models[0], torch.tensor([1]), 3)], Sampling(**wrong)))
+        next(stream([GenerationTask(models[0], torch.tensor([1]), (3,), Sampling(**wrong))]))
