@@ -1,15 +1,22 @@
 """Raw audio: continues a file or a recording, sample by sample."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from waveletgpt.app.drawing.figures import sound_figure
-from waveletgpt.app.modalities.base import AppModality, Clip, Extent, PromptField
+from waveletgpt.app.drawing.figures import SoundAxes, sound_axes, sound_figure
+from waveletgpt.app.modalities.base import AppModality, Clip, Extent, Prompt, PromptField
+from waveletgpt.app.prompts.example import Example, find_example
+from waveletgpt.app.prompts.melodies import MELODIES, SAMPLE_RATE, sound
+from waveletgpt.app.recipe import marked
 from waveletgpt.app.streaming import Completion
 from waveletgpt.tokenizers.audio.audio_file import read_audio, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
+
+LAST_SECONDS = 60.0
+"""The end of a prompt that is read. More than is used, so that a recording that fades out ends quietly."""
 
 
 class Audio(AppModality[MuLawTokenizer]):
@@ -17,35 +24,75 @@ class Audio(AppModality[MuLawTokenizer]):
 
     prompt = PromptField(
         "Prompt: an audio file or a recording",
-        "Without one, both models begin from silence.",
+        "Without a prompt, both models begin from silence.",
         suffixes=(".wav", ".flac", ".ogg", ".mp3"),
         records=True,
     )
     length = Extent(1.0, 0.1, 5.0, 0.1)
-    keep = Extent(1.0, 0.1, 5.0, 0.1)
+    length_unit = "seconds"
+    length_on_page = length
+    keep = Extent(4.0, 0.1, 5.0, 0.1)
     files = (".wav",)
     refresh = 1.0
     heard_early = True
-    fact_types: ClassVar[dict[str, str]] = {
-        "seconds": "number",
-        "prompt_seconds": "number",
-        "sample_rate": "integer",
+    fact_types: ClassVar[dict[str, tuple[str, str]]] = {
+        "seconds": ("number", "Duration of prompt and continuation."),
+        "prompt_seconds": ("number", "Duration of the prompt at the beginning."),
+        "sample_rate": ("integer", "Samples per second, in Hz."),
     }
 
-    def read_prompt(self, source: str | Path, tokenizer: MuLawTokenizer) -> Tensor:
-        """Encode an audio file, resampled and set to the loudness of the training data."""
-        return tokenizer.encode(read_audio(source, tokenizer.sample_rate))
+    def read_prompt(self, source: str | Path, tokenizer: MuLawTokenizer) -> Prompt:
+        """Encode the last minute of an audio file, resampled and set to the loudness of the training data."""
+        waveform = read_audio(source, tokenizer.sample_rate, last_seconds=LAST_SECONDS)
+        return Prompt(tokenizer.encode(waveform), title=Path(source).stem)
+
+    def examples(self) -> tuple[Example, ...]:
+        """The beginnings of six tunes."""
+        return MELODIES
+
+    def example_file(self, name: str, folder: Path) -> Path:
+        """Play an example on the piano, as a WAV file."""
+        melody = find_example(MELODIES, name)
+        path = folder / f"{name}.wav"
+        write_wav(path, sound(melody), SAMPLE_RATE)
+        return path
 
     def count(self, amount: float, tokenizer: MuLawTokenizer) -> int:
         """Number of samples in `amount` seconds."""
         return max(1, round(amount * tokenizer.sample_rate))
 
-    def view(self, completion: Completion, tokenizer: MuLawTokenizer, shared: int = 0) -> str:  # noqa: ARG002
+    def describe(self, count: int, tokenizer: MuLawTokenizer) -> str:
+        """A number of samples in seconds, which is exact."""
+        seconds = f"{count / tokenizer.sample_rate:.4g}"
+        return f"{seconds} second{'s' * (seconds != '1')}"
+
+    def seconds(self, ids: Tensor, tokenizer: MuLawTokenizer) -> float:
+        """How long a sound lasts."""
+        return len(ids) / tokenizer.sample_rate
+
+    def cut(self, ids: Tensor, seconds: float, tokenizer: MuLawTokenizer) -> Tensor:
+        """The samples of the first `seconds`."""
+        return ids[: self.count(seconds, tokenizer)]
+
+    def view(
+        self,
+        completion: Completion,
+        tokenizer: MuLawTokenizer,
+        shared: int = 0,  # noqa: ARG002
+        axes: SoundAxes | None = None,
+    ) -> str:
         """Waveform and spectrogram."""
-        rate = tokenizer.sample_rate
-        boundary, total = completion.prompt_length / rate, (completion.prompt_length + completion.wanted) / rate
-        description = f"Waveform and spectrogram of {len(completion.ids) / rate:.2f} seconds of sound"
-        return sound_figure(tokenizer.decode(completion.ids).numpy(), rate, description, boundary=boundary, total=total)
+        rate, samples = tokenizer.sample_rate, tokenizer.decode(completion.ids).numpy()
+        axes = axes or self.axes([completion], [tokenizer])
+        description = f"Waveform and spectrogram of {len(samples) / rate:.2f} seconds of sound"
+        return sound_figure(samples, rate, description, boundary=completion.prompt_length / rate, axes=axes)
+
+    def axes(self, completions: Sequence[Completion], tokenizers: Sequence[MuLawTokenizer]) -> SoundAxes:
+        """Time up to the end of the longest finished sound, frequency up to half of the highest sample rate."""
+        pairs = list(zip(completions, tokenizers, strict=True))
+        seconds = max((one.prompt_length + one.wanted) / tokenizer.sample_rate for one, tokenizer in pairs)
+        sounds = [(tokenizer.decode(one.ids).numpy(), tokenizer.sample_rate) for one, tokenizer in pairs]
+        return sound_axes(sounds, seconds)
 
     def clip(self, completion: Completion, tokenizer: MuLawTokenizer) -> Clip:
         """The sound of prompt and continuation."""
@@ -64,9 +111,9 @@ class Audio(AppModality[MuLawTokenizer]):
             "sample_rate": rate,
         }
 
-    def write(self, completion: Completion, tokenizer: MuLawTokenizer, path: Path) -> None:
+    def write(self, completion: Completion, tokenizer: MuLawTokenizer, path: Path, recipe: str = "") -> None:
         """Write a WAV file."""
-        write_wav(path, tokenizer.decode(completion.ids), tokenizer.sample_rate)
+        write_wav(path, tokenizer.decode(completion.ids), tokenizer.sample_rate, marked(recipe))
 
 
 APP_MODALITY = Audio

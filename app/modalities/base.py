@@ -1,17 +1,20 @@
 """The interface between the app and one kind of data. Page, endpoints and command line all use it."""
 
 import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Generic, TypeVar
 
 from torch import Tensor
 
-from waveletgpt.app.checkpoints import LoadedCheckpoint
-from waveletgpt.app.streaming import Completion, GenerationTask
+from waveletgpt.app.prompts.example import Example, find_example
+from waveletgpt.app.recipe import Recipe
+from waveletgpt.app.streaming import Completion
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import Modality, find_modality
 from waveletgpt.models.checkpoint import CheckpointInfo
@@ -53,20 +56,40 @@ class PromptField:
     """Whether people may record the prompt with a microphone."""
 
 
+@dataclass(frozen=True)
+class Prompt:
+    """What a model continues."""
+
+    ids: Tensor
+    """(P,), P > 0."""
+    note: str = ""
+    """What was changed in the text or file, in one line for people; empty if nothing was."""
+    title: str = ""
+    """A few words for people: the beginning of a text, or the name of a file."""
+    example: str = ""
+    """Name of the ready-made prompt whose end this is; empty for other prompts."""
+
+
 class AppModality(ABC, Generic[T]):
     """What the app can do with one kind of data, whose tokenizer is a T."""
 
     prompt: ClassVar[PromptField]
     length: ClassVar[Extent]
-    """Length of the continuation."""
+    """Length of the continuation, in `unit`: the bounds of endpoint and command line."""
+    length_unit: ClassVar[str]
+    """What visitors of the page think of lengths in, in the plural: words, seconds or notes."""
+    units_each: ClassVar[float] = 1.0
+    """How many `unit` one `length_unit` has, on average."""
+    length_on_page: ClassVar[Extent]
+    """`length` in `length_unit`."""
     keep: ClassVar[Extent]
-    """How much of the prompt's end the result starts with."""
+    """How much of the prompt's end the result starts with, in `unit`."""
     files: ClassVar[tuple[str, ...]]
     """Suffixes of the files that a result can be written to, the default first. Empty if people read it as text."""
     refresh: ClassVar[float]
     """Seconds between two updates of `view` during generation."""
-    fact_types: ClassVar[dict[str, str]]
-    """JSON types of the values in `facts`."""
+    fact_types: ClassVar[dict[str, tuple[str, str]]]
+    """JSON type and meaning of each value in `facts`."""
     heard_early: ClassVar[bool] = False
     """Whether `clip` and `write` are fast enough to play a result every second during generation."""
 
@@ -81,39 +104,115 @@ class AppModality(ABC, Generic[T]):
         return {"temperature": self.temperature, "top_p": self.top_p, "min_p": self.min_p, **own}
 
     @abstractmethod
-    def read_prompt(self, source: str | Path, tokenizer: T) -> Tensor:
-        """Ids (P,), P > 0, of typed text (str) or a file (Path). Raises InputError."""
+    def read_prompt(self, source: str | Path, tokenizer: T) -> Prompt:
+        """Encode typed text (str) or a file (Path). Raises InputError."""
 
     def count(self, amount: float, tokenizer: T) -> int:  # noqa: ARG002, for kinds whose tokens are not their unit
         """Convert a length above 0 from `unit` to tokens, at least 1."""
         return max(1, round(amount))
 
     @abstractmethod
-    def view(self, completion: Completion, tokenizer: T, shared: int = 0) -> str:
+    def view(self, completion: Completion, tokenizer: T, shared: int = 0, axes: Any = None) -> str:
         """HTML of a finished or unfinished result, which shows where the prompt ends.
 
-        The first `shared` new tokens are equal in both columns; a view may mark them.
+        Args:
+            completion: the result.
+            tokenizer: its checkpoint's tokenizer.
+            shared: number of first new tokens that are equal in both cards; a view may mark them.
+            axes: what `axes` returned for all results that are shown; None for the result's own.
         """
+
+    def axes(self, completions: Sequence[Completion], tokenizers: Sequence[T]) -> Any:  # noqa: ARG002
+        """The axes that the views of some results share, for `view`. None for kinds without axes.
+
+        Args:
+            completions: the results, at least one.
+            tokenizers: the tokenizer of each.
+        """
+        return None
 
     @abstractmethod
     def facts(self, completion: Completion, tokenizer: T) -> dict[str, Any]:
         """JSON-able facts that an endpoint returns about a result, beside speed and loss."""
 
     @abstractmethod
-    def write(self, completion: Completion, tokenizer: T, path: Path) -> None:
-        """Write prompt and continuation atomically, in the format given by the suffix of `path`."""
+    def write(self, completion: Completion, tokenizer: T, path: Path, recipe: str = "") -> None:
+        """Write prompt and continuation atomically, in the format given by the suffix of `path`.
+
+        `recipe` is kept in formats that have a place for it.
+        """
+
+    @property
+    def is_printed(self) -> bool:
+        """Whether results are read rather than heard."""
+        return not self.prompt.suffixes
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether results can be heard."""
+        return ".wav" in self.files
+
+    def file_stem(self, recipe: Recipe, completion: Completion, tokenizer: T) -> str:
+        """A file's name without suffix: kind, checkpoint, seed, length and the prompt's first words."""
+        parts = [self.name, recipe.checkpoint, f"seed{recipe.sampling.seed}"]
+        if recipe.variation:
+            parts.append(f"variation{recipe.variation + 1}")
+        parts += [self.describe(completion.written, tokenizer).removeprefix("about "), recipe.title]
+        words = re.findall(r"\w+(?:\.\d+)?", " ".join(parts).removeprefix(f"{self.name} {self.name}-"))
+        return "-".join([self.name, *words] if words[:1] != [self.name] else words)[:80]
 
     def clip(self, completion: Completion, tokenizer: T) -> Clip:
         """The sound of a result. Needed only if `heard_early`."""
         raise NotImplementedError
 
+    def tokens_for(self, amount: float, tokenizer: T) -> int:
+        """Convert a length above 0 from `length_unit` to tokens, at least 1."""
+        return self.count(amount * self.units_each, tokenizer)
+
+    def describe(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, for kinds whose tokens are not their unit
+        """A number of tokens in `length_unit`, such as "about 90 words"."""
+        amount = round(count / self.units_each)
+        unit = self.length_unit if amount != 1 else self.length_unit.removesuffix("s")
+        return f"{'about ' * (self.units_each != 1)}{amount:,} {unit}"
+
     def count_in_words(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, for kinds whose tokens are not their unit
         """A number of tokens in words."""
         return f"{count:,} {self.tokens if count != 1 else self.tokens.removesuffix('s')}"
 
-    def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:  # noqa: ARG002, for typed prompts
-        """An example prompt that all described tokenizers can encode. Empty if prompts are files."""
+    def examples(self) -> tuple[Example, ...]:
+        """Ready-made prompts. A kind may have none."""
+        return ()
+
+    def example_file(self, name: str, folder: Path) -> str | Path:
+        """A ready-made prompt as people would give it: text, or a file that is written to `folder`.
+
+        Needed only if there are `examples`. Raises InputError for an unknown name.
+        """
+        raise NotImplementedError
+
+    def example_ids(self, name: str, tokenizer: T) -> Tensor:
+        """Ids (P,) of a ready-made prompt. Raises InputError for an unknown name, or if it cannot be encoded."""
+        find_example(self.examples(), name)
+        with TemporaryDirectory() as folder:
+            return self.read_prompt(self.example_file(name, Path(folder)), tokenizer).ids
+
+    def seconds(self, ids: Tensor, tokenizer: T) -> float:  # noqa: ARG002
+        """How long `ids` (N,) last; 0 for kinds without time."""
+        return 0.0
+
+    def cut(self, ids: Tensor, seconds: float, tokenizer: T) -> Tensor:  # noqa: ARG002
+        """The ids of the first `seconds`, at least one."""
+        return ids
+
+    def title(self, ids: Tensor, tokenizer: T) -> str:  # noqa: ARG002, for text
+        """A few words for a prompt that people know from a result."""
         return ""
+
+    def headline(self, recipes: Sequence[Recipe]) -> str:
+        """A result's line in the history."""
+        names = " and ".join(dict.fromkeys(recipe.checkpoint for recipe in recipes))
+        title = next((recipe.title for recipe in recipes if recipe.title), "")
+        return f"{f'{title} … ' if title else ''}{names}, seed {recipes[0].sampling.seed}"
 
     def check_target(self, path: Path) -> None:
         """Raise InputError if `write` cannot write to `path`."""
@@ -122,28 +221,51 @@ class AppModality(ABC, Generic[T]):
         if path.is_dir():
             raise InputError(f"{path} is a directory; give the name of a file to write")
 
-    def task(self, loaded: LoadedCheckpoint, prompt: str | Path | None, length: float, keep: float) -> GenerationTask:
-        """The task of continuing a prompt with a checkpoint.
+    def checked_count(self, name: str, amount: float, tokenizer: T) -> int:
+        """Convert the length `name` from `unit` to tokens. Raises InputError unless it is above 0."""
+        if not 0 < amount < math.inf:
+            raise InputError(f"{name} is {amount:g} {self.unit}; it must be above 0")
+        return self.count(amount, tokenizer)
+
+    def kept_prompt(
+        self,
+        source: str | Path | None,
+        keep: float,
+        tokenizer: T,
+        example: str = "",
+        until: float | None = None,
+    ) -> Prompt | None:
+        """The end of a prompt, or of its beginning.
 
         Args:
-            loaded: the checkpoint.
-            prompt: typed text or a file. Without one, generation continues the tokenizer's start ids, which are not
-                part of the result.
-            length: length of the continuation, in `unit`.
-            keep: how much of the prompt's end the result starts with, in `unit`.
+            source: typed text or a file; None or empty for none.
+            keep: how much of the prompt's end is used, in `unit`; infinity for all of it.
+            tokenizer: the checkpoint's tokenizer.
+            example: name of a ready-made prompt, to use instead.
+            until: seconds from the beginning of what is read; the rest is left out. None for all of it.
+
+        Returns:
+            The prompt; None if there is none.
 
         Raises:
-            InputError: unusable prompt, or a length that is not above 0.
+            InputError: the prompt cannot be used, or `keep` is not above 0.
         """
-        for flag, amount in (("length", length), ("keep", keep)):
-            if not 0 < amount < math.inf:
-                raise InputError(f"{flag} is {amount:g} {self.unit}; it must be above 0")
-        tokenizer: Any = loaded.tokenizer
-        wanted = self.count(length, tokenizer)
-        if prompt is None:
-            return GenerationTask(loaded.model, tokenizer.start, wanted, shown=False)
-        kept = self.read_prompt(prompt, tokenizer)[-self.count(keep, tokenizer) :]
-        return GenerationTask(loaded.model, kept, wanted)
+        most = None if keep == math.inf else self.checked_count("keep", keep, tokenizer)
+        if example:
+            title = find_example(self.examples(), example).title
+            prompt = Prompt(self.example_ids(example, tokenizer), "", title, example)
+        elif source:
+            prompt = self.read_prompt(source, tokenizer)
+        else:
+            return None
+        note = prompt.note
+        if until is not None and until < self.seconds(prompt.ids, tokenizer):
+            prompt = replace(prompt, ids=self.cut(prompt.ids, until, tokenizer), example="")
+        kept = prompt.ids[-most:] if most else prompt.ids
+        if len(kept) < len(prompt.ids) and until is None:
+            used, given = self.describe(len(kept), tokenizer), self.describe(len(prompt.ids), tokenizer)
+            note = f"{note}; " * bool(note) + f"only the end of the prompt is used, {used} of {given}"
+        return replace(prompt, ids=kept, note=note)
 
 
 @cache

@@ -1,19 +1,23 @@
 """Text: continues a typed prompt or a text file, character by character."""
 
-from collections.abc import Sequence
+import json
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from waveletgpt.app.modalities.base import AppModality, Extent, PromptField
+from waveletgpt.app.modalities.base import AppModality, Extent, Prompt, PromptField
+from waveletgpt.app.prompts.example import Example, find_example
+from waveletgpt.app.prompts.openings import OPENINGS
+from waveletgpt.app.prompts.typed import in_alphabet
+from waveletgpt.app.recipe import from_word, marked
 from waveletgpt.app.streaming import Completion
 from waveletgpt.app.web.markup import sheet
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import write_text
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 
-EXAMPLES = ("It was a ", "it was a ")
+WORDS_OF_TITLE = 6
 
 
 class Text(AppModality[CharacterTokenizer]):
@@ -22,30 +26,46 @@ class Text(AppModality[CharacterTokenizer]):
     prompt = PromptField("Prompt", "The beginning of a text, which both models continue.")
     length = Extent(500, 50, 2000, 50)
     keep = Extent(1000, 50, 2000, 50)
-    files = ()
+    length_unit = "words"
+    # Of the training data: zcat novels.txt.gz | wc -mw counts 56,846,025 characters and 10,271,170 words.
+    units_each = 5.53
+    length_on_page = Extent(90, 10, 360, 10)
+    files = (".txt", ".json")
     refresh = 0.2
-    fact_types: ClassVar[dict[str, str]] = {"text": "string"}
+    fact_types: ClassVar[dict[str, tuple[str, str]]] = {"text": ("string", "Prompt and continuation.")}
 
-    def read_prompt(self, source: str | Path, tokenizer: CharacterTokenizer) -> Tensor:
-        """Encode typed text or a UTF-8 file."""
-        if isinstance(source, str):
-            if not source:
-                raise InputError("the prompt is empty; type at least one character")
-            return tokenizer.encode(source)
+    def read_prompt(self, source: str | Path, tokenizer: CharacterTokenizer) -> Prompt:
+        """Encode typed text or a UTF-8 file, in the characters of the model that are nearest to it."""
+        typed = isinstance(source, str)
         try:
-            text = source.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{source}: not UTF-8 text (byte {error.start} cannot be read)") from None
-        except OSError as error:
-            raise InputError(f"{source}: {error.strerror}; give a text file") from None
-        if not text:
-            raise InputError(f"{source}: the prompt is empty; give a file with at least one character")
-        try:
-            return tokenizer.encode(text)
+            given = source if isinstance(source, str) else _read(source)
+            text, note = in_alphabet(given, tokenizer.alphabet, tokenizer.replacement)
         except InputError as error:
-            raise InputError(f"{source}: {error}") from None
+            raise error if typed else InputError(f"{source}: {error}") from None
+        if not text:
+            where, what = ("", "type") if typed else (f"{source}: ", "give a file with")
+            raise InputError(f"{where}the prompt is empty; {what} at least one character")
+        return Prompt(tokenizer.encode(text), note, " ".join(text.split()[:WORDS_OF_TITLE]))
 
-    def view(self, completion: Completion, tokenizer: CharacterTokenizer, shared: int = 0) -> str:
+    def title(self, ids: Tensor, tokenizer: CharacterTokenizer) -> str:
+        """The first words."""
+        return " ".join(tokenizer.decode(ids[:200]).split()[:WORDS_OF_TITLE])
+
+    def examples(self) -> tuple[Example, ...]:
+        """Six opening lines."""
+        return OPENINGS
+
+    def example_file(self, name: str, folder: Path) -> str:  # noqa: ARG002, text needs no file
+        """The text of an example."""
+        return find_example(OPENINGS, name).text
+
+    def view(
+        self,
+        completion: Completion,
+        tokenizer: CharacterTokenizer,
+        shared: int = 0,
+        axes: None = None,  # noqa: ARG002
+    ) -> str:
         """The text, with a paler prompt. Text that both columns have in common is underlined."""
         parts = completion.ids[: completion.prompt_length], completion.new[:shared], completion.new[shared:]
         return sheet(*(tokenizer.decode(part) for part in parts), writing=completion.ongoing)
@@ -54,20 +74,28 @@ class Text(AppModality[CharacterTokenizer]):
         """Prompt and continuation."""
         return {"text": tokenizer.decode(completion.ids)}
 
-    def write(self, completion: Completion, tokenizer: CharacterTokenizer, path: Path) -> None:
-        """Write a UTF-8 file."""
-        write_text(path, tokenizer.decode(completion.ids))
-
-    def example(self, tokenizers: Sequence[dict[str, Any]]) -> str:
-        """The first of `EXAMPLES` that every alphabet can encode."""
-        alphabets = [str(tokenizer.get("alphabet", "")) for tokenizer in tokenizers]
-        fitting = (text for text in EXAMPLES if all(set(text) <= set(alphabet) for alphabet in alphabets))
-        return next(fitting, "")
+    def write(self, completion: Completion, tokenizer: CharacterTokenizer, path: Path, recipe: str = "") -> None:
+        """Write a UTF-8 file of the text, or a JSON file with text and recipe."""
+        text = tokenizer.decode(completion.ids)
+        if path.suffix.lower() == ".json":
+            recipes = [one.to_dict() for one in from_word(recipe) if one] if recipe else []
+            content = {"text": text, "made_from": recipes, "recipe": marked(recipe)}
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        write_text(path, text)
 
     def check_target(self, path: Path) -> None:
         """Accept any file name, but no directory."""
         if path.is_dir():
             raise InputError(f"{path} is a directory; give the name of a file to write")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text (byte {error.start} cannot be read)") from None
+    except OSError as error:
+        raise InputError(f"{error.strerror}; give a text file") from None
 
 
 APP_MODALITY = Text
