@@ -1,17 +1,15 @@
-"""Figures of sound and of piano music, with colours for light and dark pages."""
+"""Figures of sound and of piano music. Results shown side by side share their axes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from waveletgpt.app.drawing.svg import INK, TEXT, WIDTH, Panel, figure, gradient, image, text, ticks
+from waveletgpt.app.drawing.mel import COLUMNS, mel, mel_spectrogram
+from waveletgpt.app.drawing.svg import Labels, Panel, figure, gradient, image, spaced
 
-ACCENT = "#0d9488"  # colour of what a model wrote
-PROMPT = "#94a3b8"  # colour of the prompt
-LOUDNESS = gradient(((153, 213, 207), (13, 148, 136), (11, 59, 60)), 128)  # colours of notes by velocity
 MAGMA = gradient(  # matplotlib's magma (van der Walt and Smith 2015) at nine points
     (
         (0, 0, 4),
@@ -26,12 +24,33 @@ MAGMA = gradient(  # matplotlib's magma (van der Walt and Smith 2015) at nine po
     ),
     64,
 )
-LEFT = 58  # x of the panels; left of it are the vertical axes' labels
-FLOOR_DB = -80.0  # lower end of the spectrogram, relative to its loudest point
-COLUMNS = 600  # most of waveform and spectrogram: one is about a pixel wide
-ROWS = 128  # most of the spectrogram
+RANGE_DB = 70.0  # of the spectrogram's colours
+QUIETEST = 1e-6  # power of the brightest colour at least, so that silence is dark
 BLACK_KEYS = (1, 3, 6, 8, 10)
 FEWEST_KEYS = 24  # least height of a piano roll
+LEAST_GAP = 0.09  # between two labels, as a part of the panel's height
+
+
+@dataclass(frozen=True)
+class SoundAxes:
+    """Axes of a waveform and its spectrogram."""
+
+    seconds: float
+    top: float
+    """Highest frequency in Hz."""
+    loudest: float
+    """Power that the spectrogram's brightest colour stands for; 1 is a sine of amplitude 1."""
+
+
+@dataclass(frozen=True)
+class RollAxes:
+    """Axes of a piano roll."""
+
+    seconds: float
+    low: int
+    """Lowest key, a MIDI number."""
+    high: int
+    """Highest key, a MIDI number."""
 
 
 @dataclass(frozen=True)
@@ -53,93 +72,101 @@ class Notes:
         return float(np.max(self.onset + self.length, initial=0.0))
 
 
+def sound_axes(sounds: Sequence[tuple[NDArray[np.float32], int]], seconds: float = 0.0) -> SoundAxes:
+    """The axes on which all of some sounds fit.
+
+    Args:
+        sounds: samples (S,) and sample rate in Hz of each.
+        seconds: least length of the time axis.
+    """
+    top = max(rate for _, rate in sounds) / 2
+    loudest = max(mel_spectrogram(wave, rate, top).max(initial=QUIETEST) for wave, rate in sounds)
+    return SoundAxes(max(seconds, 1e-3, *(len(wave) / rate for wave, rate in sounds)), top, float(loudest))
+
+
+def roll_axes(rolls: Sequence[Notes], seconds: float = 1.0) -> RollAxes:
+    """The axes on which all of some notes fit: at least two octaves, and two keys more than the notes need.
+
+    Args:
+        rolls: the notes of each roll.
+        seconds: least length of the time axis.
+    """
+    pitch = np.concatenate([notes.pitch for notes in rolls])
+    low, high = (int(pitch.min()) - 2, int(pitch.max()) + 2) if len(pitch) else (48, 72)
+    missing = max(0, FEWEST_KEYS - (high - low))
+    ends = (notes.end for notes in rolls)
+    return RollAxes(max(seconds, *ends), max(0, low - missing // 2), min(127, high + (missing + 1) // 2))
+
+
 def sound_figure(
-    waveform: NDArray[np.float32], sample_rate: int, description: str, *, boundary: float = 0.0, total: float = 0.0
+    waveform: NDArray[np.float32],
+    sample_rate: int,
+    description: str,
+    *,
+    boundary: float = 0.0,
+    axes: SoundAxes | None = None,
 ) -> str:
-    """A waveform above its spectrogram, with one time axis, as SVG.
+    """A waveform above its mel spectrogram, with one time axis, as HTML.
 
     Args:
         waveform: (S,) samples in -1..1.
         sample_rate: in Hz.
         description: for screen readers.
         boundary: end of the prompt, in seconds.
-        total: length of the finished sound, in seconds.
+        axes: those that it shares with other sounds; its own if None.
     """
-    seconds = len(waveform) / sample_rate
-    time, width = (0.0, max(total, seconds, 1e-3)), WIDTH - LEFT - 14
-    wave = Panel(LEFT, 8, width, 132, time, (-1.05, 1.05))
-    spectrum = Panel(LEFT, 156, width, 190, time, (0, sample_rate / 2000))
-    parts = [_waveform(wave, waveform, sample_rate, boundary)]
-    decibels = spectrogram(waveform, sample_rate)
-    if decibels.size:
-        levels = ((decibels / -FLOOR_DB + 1).clip(0, 1) * (len(MAGMA) - 1)).round().astype(np.uint8)
-        parts.append(image(spectrum, seconds, levels[::-1], MAGMA))
-    parts += [wave.ticks_up([(-1, "\N{MINUS SIGN}1"), (0, "0"), (1, "1")], "amplitude"), wave.frame()]
-    parts += [spectrum.ticks_up(ticks(*spectrum.up, 5), "kHz"), spectrum.frame(), spectrum.ticks_across("seconds")]
+    axes = axes or sound_axes([(waveform, sample_rate)])
+    wave = Panel("wave", axes.seconds, (-1.05, 1.05), 100)
+    spectrum = Panel("spectrum", axes.seconds, (0, mel(axes.top)), 100)
+    shape, colours = [_waveform(wave, waveform, sample_rate, boundary)], []
+    power = mel_spectrogram(waveform, sample_rate, axes.top)
+    if power.size:
+        decibels = 10 * np.log10(power / axes.loudest + 1e-12)
+        levels = ((decibels / RANGE_DB + 1).clip(0, 1) * (len(MAGMA) - 1)).round().astype(np.uint8)
+        colours.append(image(spectrum, len(waveform) / sample_rate, levels[::-1], MAGMA))
     if boundary:
-        parts += [wave.mark(boundary), spectrum.mark(boundary)]
-    return figure(394, parts, description)
+        shape.append(wave.mark(boundary))
+        colours.append(spectrum.mark(boundary))
+    hertz = [(125 * 2.0**i, f"{125 * 2**i} Hz" if i < 3 else f"{2 ** (i - 3)} kHz") for i in range(10)]
+    names = [(440 * 2 ** ((12 * octave + 3) / 12 - 4), f"C{octave}") for octave in range(2, 9)]
+    panels = [
+        wave.draw(shape, [(-1, "\N{MINUS SIGN}1"), (0, "0"), (1, "1")]),
+        spectrum.draw(colours, _mel_labels(hertz, axes.top), _mel_labels(names, 0.97 * axes.top)),
+    ]
+    return figure(panels, axes.seconds, description)
 
 
-def piano_roll_figure(notes: Notes, description: str, *, boundary: float = 0.0) -> str:
-    """A piano roll as SVG: louder notes are darker, rows of black keys and the prompt are shaded.
+def piano_roll_figure(notes: Notes, description: str, *, boundary: float = 0.0, axes: RollAxes | None = None) -> str:
+    """A piano roll as HTML: softer notes are paler, rows of black keys and the prompt shaded.
 
     Args:
         notes: prompt and continuation.
         description: for screen readers.
         boundary: end of the prompt, in seconds.
+        axes: those that it shares with other rolls; its own if None.
     """
-    low, high = _key_range(notes.pitch)
-    panel = Panel(LEFT, 8, WIDTH - LEFT - 72, 284, (0.0, max(notes.end, boundary, 1.0)), (low - 0.5, high + 0.5))
-    row = panel.height / (high - low + 1)
+    axes = axes or roll_axes([notes], max(boundary, 1.0))
+    keys = range(axes.low, axes.high + 1)
+    panel = Panel("roll", axes.seconds, (axes.low - 0.5, axes.high + 0.5), len(keys))  # a row is 1 unit high
     parts = [
-        f'<rect x="{panel.left}" y="{panel.y(key + 0.5):.1f}" width="{panel.width}" height="{row:.1f}" '
-        f'fill="{INK}" fill-opacity=".1"/>'
-        for key in range(low, high + 1)
-        if key % 12 in BLACK_KEYS
+        f'<rect class="black" y="{axes.high - key}" width="100%" height="1"/>' for key in keys if key % 12 in BLACK_KEYS
     ]
-    if boundary:
-        width = panel.x(boundary) - panel.left
-        parts.append(
-            f'<rect x="{panel.left}" y="{panel.top}" width="{width:.1f}" height="{panel.height}" '
-            f'fill="{PROMPT}" fill-opacity=".18"/>'
-        )
     left, right = panel.x(notes.onset), panel.x(notes.onset + notes.length)
-    boxes = zip(left, panel.y(notes.pitch + 0.45), (right - left).clip(1), notes.velocity, strict=True)
+    boxes = zip(left, axes.high - notes.pitch, (right - left).clip(2), notes.velocity, strict=True)
     parts += [
-        f'<rect class="key" x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{0.9 * row:.1f}" fill="{_colour(v)}"/>'
-        for x, y, w, v in boxes
+        f'<rect class="key" x="{x:.1f}" y="{y}.05" width="{w:.1f}" height=".9" '
+        f'fill-opacity="{0.25 + 0.75 * min(velocity, 127) / 127:.2f}"/>'
+        for x, y, w, velocity in boxes
     ]
-    octaves = [(key, f"C{key // 12 - 1}") for key in range(low, high + 1) if key % 12 == 0]
-    parts += [panel.ticks_up(octaves, "pitch"), panel.frame(), panel.ticks_across("seconds"), _velocities(panel)]
     if boundary:
-        parts.append(panel.mark(boundary))
-    return figure(340, parts, description)
+        parts.append(f'<rect class="before" width="{panel.x(boundary):.1f}" height="100%"/>{panel.mark(boundary)}')
+    octaves = [(float(key), f"C{key // 12 - 1}") for key in keys if key % 12 == 0]
+    return figure([panel.draw(parts, octaves)], axes.seconds, description)
 
 
-def spectrogram(waveform: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Short-time Fourier transform with windows of 32 ms.
-
-    Args:
-        waveform: (S,) samples.
-        sample_rate: in Hz.
-
-    Returns:
-        (frequencies, columns) decibels relative to the loudest point, lowest frequency first; empty if the waveform
-        is shorter than a window.
-    """
-    window = max(16, round(0.032 * sample_rate))
-    if len(waveform) < window:
-        return np.zeros((0, 0), np.float32)
-    hop = max(window // 8, len(waveform) // COLUMNS)
-    spectrum = torch.stft(
-        torch.from_numpy(waveform), window, hop, window=torch.hann_window(window), return_complex=True
-    )
-    power = spectrum.abs().square().numpy()[: window // 2]  # (frequencies, columns)
-    together = -(-len(power) // ROWS)  # frequencies per row
-    power = np.add.reduceat(power, np.arange(0, len(power), together)) + np.float32(1e-12)
-    decibels: NDArray[np.float32] = 10 * np.log10(power / power.max())
-    return decibels
+def _mel_labels(hertz: Labels, top: float) -> Labels:
+    """Labels at frequencies up to `top`, as values of a mel axis, none too near to the next."""
+    return spaced([(mel(value), name) for value, name in hertz if value <= top], LEAST_GAP * mel(top))
 
 
 def _waveform(panel: Panel, waveform: NDArray[np.float32], sample_rate: int, boundary: float) -> str:
@@ -152,34 +179,10 @@ def _waveform(panel: Panel, waveform: NDArray[np.float32], sample_rate: int, bou
     lowest = panel.y(np.minimum.reduceat(waveform, starts))
     time = starts / sample_rate
     x, parts = panel.x(time), []
-    for inside, colour in ((time < boundary, PROMPT), (time >= boundary, ACCENT)):
+    for inside, kind in ((time < boundary, "prompt"), (time >= boundary, "new")):
         if inside.any():
             across = np.concatenate([x[inside], x[inside][::-1]])
             down = np.concatenate([highest[inside], lowest[inside][::-1]])
             points = " ".join(f"{a:.1f},{d:.1f}" for a, d in zip(across, down, strict=True))
-            parts.append(f'<polygon points="{points}" fill="{colour}" stroke="{colour}" stroke-linejoin="bevel"/>')
+            parts.append(f'<polygon class="{kind}" points="{points}"/>')
     return "".join(parts)
-
-
-def _velocities(panel: Panel) -> str:
-    """The colour bar on the right."""
-    x, height = panel.right + 12, panel.height / 32
-    bar = [
-        f'<rect x="{x:g}" y="{panel.bottom - (i + 1) * height:.1f}" width="12" height="{height + 0.5:.1f}" '
-        f'fill="{_colour(4 * i + 2)}"/>'
-        for i in range(32)
-    ]
-    marks = [text(x + 16, panel.bottom - v / 127 * (panel.height - 10), str(v), size=TEXT - 2) for v in (0, 64, 127)]
-    label = text(x + 58, panel.top + panel.height / 2, "velocity", anchor="middle", size=TEXT + 1, upwards=True)
-    return "".join(bar + marks) + label
-
-
-def _colour(velocity: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*LOUDNESS[min(max(int(velocity), 0), 127)])
-
-
-def _key_range(pitch: NDArray[np.integer[Any]]) -> tuple[int, int]:
-    """The lowest and the highest key to show: at least two octaves, and two keys more than the notes need."""
-    low, high = (int(pitch.min()) - 2, int(pitch.max()) + 2) if len(pitch) else (48, 72)
-    missing = max(0, FEWEST_KEYS - (high - low))
-    return max(0, low - missing // 2), min(127, high + (missing + 1) // 2)

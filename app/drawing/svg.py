@@ -1,6 +1,7 @@
-"""Parts of figures as SVG: scales, ticks, text and images.
+"""Parts of figures: panels of SVG with scales, whose labels are HTML.
 
-A figure is drawn again every second while models write, so drawing must take milliseconds.
+The page stretches a panel to the width of its card. Its labels keep their size, so that they stay readable on a
+phone. A figure is drawn again every second while models write, so drawing must take milliseconds.
 """
 
 import base64
@@ -15,70 +16,78 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-WIDTH = 600  # of every figure, in user units; a column of the page is about 430 pixels wide
-INK = "#7c8594"  # text and axes: readable on a light page and on a dark one
-TEXT = 16  # size of tick labels; axis labels are a little larger
+WIDTH = 1000  # of every panel, in user units
+
+Labels = Iterable[tuple[float, str]]
+"""Values and their labels."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A rectangle of a figure, with the data's range along its two axes."""
+    """A rectangle with time from left to right."""
 
-    left: float
-    top: float
-    width: float
-    height: float
-    across: tuple[float, float]
-    """Values at the left and the right edge."""
+    kind: str
+    """Class in the style sheet, which sets the height on the page."""
+    seconds: float
+    """Time at the right edge; the left edge is 0."""
     up: tuple[float, float]
     """Values at the lower and the upper edge."""
+    height: float
+    """User units."""
 
-    @property
-    def right(self) -> float:
-        """x of the right edge."""
-        return self.left + self.width
-
-    @property
-    def bottom(self) -> float:
-        """y of the lower edge."""
-        return self.top + self.height
-
-    def x(self, value: Any) -> Any:
-        """x in the figure of a value or an array of values."""
-        low, high = self.across
-        return self.left + (value - low) / (high - low) * self.width
+    def x(self, seconds: Any) -> Any:
+        """User units from the left edge, of a time or an array of times."""
+        return seconds / self.seconds * WIDTH
 
     def y(self, value: Any) -> Any:
-        """y in the figure, which points down, of a value or an array of values."""
+        """User units from the upper edge, of a value or an array of values."""
         low, high = self.up
-        return self.bottom - (value - low) / (high - low) * self.height
+        return (high - value) / (high - low) * self.height
 
-    def frame(self) -> str:
-        """The panel's edges."""
-        return (
-            f'<rect x="{self.left:g}" y="{self.top:g}" width="{self.width:g}" height="{self.height:g}" '
-            f'fill="none" stroke="{INK}" stroke-opacity=".35"/>'
+    def mark(self, seconds: float) -> str:
+        """A dashed vertical line at a time."""
+        return f'<path class="mark" d="M{self.x(seconds):.1f} 0V{self.height:g}"/>'
+
+    def draw(self, parts: Iterable[str], labels: Labels, inside: Labels = ()) -> str:
+        """The panel as HTML.
+
+        Args:
+            parts: SVG in user units.
+            labels: ticks of the vertical axis, written on its left.
+            inside: more of them, written at the right edge.
+        """
+        svg = f'<svg viewBox="0 0 {WIDTH} {self.height:g}" preserveAspectRatio="none">{"".join(parts)}</svg>'
+        return f'<div class="panel {self.kind}">{svg}{self._ticks("up", labels)}{self._ticks("inside", inside)}</div>'
+
+    def _ticks(self, side: str, labels: Labels) -> str:
+        return "".join(
+            f'<span class="{side}" style="top:{100 * self.y(value) / self.height:.1f}%">{html.escape(name)}</span>'
+            for value, name in labels
         )
 
-    def mark(self, value: float) -> str:
-        """A dashed vertical line at a value."""
-        return (
-            f'<path class="mark" d="M{self.x(value):.1f} {self.top:g}V{self.bottom:g}" '
-            f'stroke="{INK}" stroke-width="1.2" stroke-dasharray="4 3"/>'
-        )
 
-    def ticks_across(self, label: str) -> str:
-        """Tick labels and axis label below the panel."""
-        numbers = "".join(
-            text(self.x(value), self.bottom + 19, name, anchor="middle") for value, name in ticks(*self.across, 7)
-        )
-        middle = self.left + self.width / 2
-        return numbers + text(middle, self.bottom + 40, label, anchor="middle", size=TEXT + 1)
+def figure(panels: Sequence[str], seconds: float, description: str) -> str:
+    """Panels above one time axis, as HTML.
 
-    def ticks_up(self, values: Iterable[tuple[float, str]], label: str) -> str:
-        """Tick labels and axis label on the left of the panel."""
-        names = "".join(text(self.left - 6, self.y(value) + 5, name, anchor="end") for value, name in values)
-        return names + text(16, self.top + self.height / 2, label, anchor="middle", size=TEXT + 1, upwards=True)
+    The element `.timeline` is as wide as the axis and has its length, `--seconds`, so the transport knows where a
+    time is.
+
+    Args:
+        panels: what `Panel.draw` returned, from top to bottom.
+        seconds: length of the time axis.
+        description: for screen readers.
+    """
+    times = ticks(0, seconds, 6)
+    names = [name for _, name in times[:-1]] + [f"{times[-1][1]} s"]
+    axis = "".join(
+        f'<span style="left:{100 * value / seconds:.1f}%">{name}</span>'
+        for (value, _), name in zip(times, names, strict=True)
+    )
+    return (
+        f'<div class="figure" role="img" aria-label="{html.escape(description)}">'
+        f'<div class="timeline" style="--seconds:{seconds:g}">{"".join(panels)}</div>'
+        f'<div class="seconds">{axis}</div></div>'
+    )
 
 
 def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
@@ -91,21 +100,13 @@ def ticks(low: float, high: float, most: int) -> list[tuple[float, str]]:
     return [(i * step, f"{i * step:.{decimals}f}") for i in range(first, last + 1)][:most]
 
 
-def text(x: float, y: float, words: str, *, anchor: str = "start", size: float = TEXT, upwards: bool = False) -> str:
-    """Words at a point, turned by 90 degrees if `upwards`."""
-    turn = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if upwards else ""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" fill="{INK}"{turn}>'
-        f"{html.escape(words)}</text>"
-    )
-
-
-def figure(height: float, parts: Iterable[str], description: str) -> str:
-    """The whole figure; screen readers read `description`."""
-    return (
-        f'<svg class="figure" role="img" aria-label="{html.escape(description)}" viewBox="0 0 {WIDTH} {height:g}" '
-        f'xmlns="http://www.w3.org/2000/svg" font-family="inherit">{"".join(parts)}</svg>'
-    )
+def spaced(labels: Labels, least: float) -> list[tuple[float, str]]:
+    """The labels from the highest value down, without those nearer than `least` to the one above."""
+    kept: list[tuple[float, str]] = []
+    for value, name in sorted(labels, reverse=True):
+        if not kept or kept[-1][0] - value >= least:
+            kept.append((value, name))
+    return kept
 
 
 def gradient(stops: Sequence[tuple[int, int, int]], count: int) -> NDArray[np.uint8]:
@@ -115,12 +116,11 @@ def gradient(stops: Sequence[tuple[int, int, int]], count: int) -> NDArray[np.ui
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def image(panel: Panel, across: float, pixels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> str:
-    """Pixels (rows, columns), indices of `palette` (N, 3), over a panel's height from its left edge to `across`."""
-    width = panel.x(across) - panel.left
+def image(panel: Panel, seconds: float, pixels: NDArray[np.uint8], palette: NDArray[np.uint8]) -> str:
+    """Pixels (rows, columns), indices of `palette` (N, 3), over a panel's height from its left edge to a time."""
     return (
-        f'<image x="{panel.left:g}" y="{panel.top:g}" width="{width:.2f}" height="{panel.height:g}" '
-        f'preserveAspectRatio="none" href="{png(pixels, palette)}"/>'
+        f'<image width="{panel.x(seconds):.1f}" height="{panel.height:g}" preserveAspectRatio="none" '
+        f'href="{png(pixels, palette)}"/>'
     )
 
 
