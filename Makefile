@@ -23,10 +23,12 @@ test: $(VENV)/.dev  ## set up .venv and run the tests, but for the slow ones
 test-all: $(VENV)/.dev  ## the same with the slow ones: comparisons, killed processes, all commands of README and docs
 	$(BIN)/python -m pytest -n 2
 
-lint: $(VENV)/.dev  ## ruff and mypy --strict
+lint: $(VENV)/.dev  ## ruff, mypy --strict, and the syntax of JavaScript where node is installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if command -v node > /dev/null; then for file in app/web/static/*.js; do node --check $$file || exit 1; done; \
+	else echo "JavaScript is not checked: there is no node here"; fi
 
 smoke: $(VENV)/.app  ## prepare, train, evaluate and generate in all three modalities, in under two minutes
 	$(BIN)/python -m waveletgpt.training.smoke

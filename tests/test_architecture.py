@@ -53,8 +53,9 @@ ROOMS = {
     "training/runs": {"config", "data", "optimizer", "modalities", "ranks"},
     "training/comparing": {"config", "data", "batches", "evaluation", "optimizer", "trainer", "ranks"},
     "app/drawing": set(),
-    "app/modalities": {"checkpoints", "streaming", "drawing", "web.markup"},
-    "app/web": {"checkpoints", "streaming", "results", "modalities"},
+    "app/prompts": set(),
+    "app/modalities": {"streaming", "recipe", "drawing", "prompts", "web.markup"},
+    "app/web": {"checkpoints", "streaming", "recipe", "results", "openings", "modalities", "drawing"},
 }
 """The modules of its own folder that each part may import beside itself; docs/architecture.md says why."""
 

@@ -70,10 +70,10 @@ def test_checkpoint_functions_take_a_directory_first() -> None:
 @pytest.mark.parametrize(
     ("arguments", "flags"),
     [
-        (["app"], "port host checkpoints results"),
+        (["app"], "port host checkpoints results device mcp"),
         (
             ["generate", "text"],
-            "checkpoint prompt prompt-file length temperature top-k top-p min-p seed samples out",
+            "checkpoint recipe prompt prompt-file length temperature top-k top-p min-p seed device samples out",
         ),
     ],
 )

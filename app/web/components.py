@@ -1,6 +1,7 @@
-"""The components of a tab: what is read when Generate is pressed, and what then changes."""
+"""The components of a tab: what is read when a button is pressed, and what then changes."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,167 +10,229 @@ from gradio.components import Component
 
 from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality
-from waveletgpt.app.results import FACT_TYPES
-from waveletgpt.app.web.markup import card
-from waveletgpt.app.web.player import player
+from waveletgpt.app.web.inputs import MOST_VARIATIONS, Settings
+from waveletgpt.app.web.markup import about, blank
+from waveletgpt.app.web.session import CARDS
 
-ROLES = ("baseline", "wavelet")
 TOP_K = 200  # the largest that the page offers
-LONGEST_PROMPT = 20_000  # characters that may be typed
 RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"
 
 
 @dataclass(frozen=True)
-class Column:
+class Card:
     """One checkpoint and its result."""
 
     checkpoint: gr.Dropdown
-    card: gr.HTML
+    about: gr.HTML
     view: gr.HTML
-    metrics: gr.HTML
-    player: gr.HTML | None
-    """None if the result has no sound."""
+    variation: gr.Radio
+    go_on: gr.Button
+    undo: gr.Button
+    branch: gr.Button
     downloads: dict[str, gr.DownloadButton]
     """By suffix."""
 
     @property
-    def outputs(self) -> list[Component]:
-        """The components that show the result."""
-        return [self.view, self.metrics, *([self.player] if self.player else []), *self.downloads.values()]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the endpoint returns about one result."""
-
-    files: dict[str, gr.File]
-    """By suffix."""
-    facts: gr.JSON
+    def actions(self) -> list[gr.Button]:
+        """Buttons that need a result."""
+        return [self.go_on, self.undo, self.branch]
 
     @property
     def outputs(self) -> list[Component]:
-        """Its components, in the order in which the endpoint returns them."""
-        return [*self.files.values(), self.facts]
+        """The components that show the result."""
+        return [self.checkpoint, self.about, self.view, self.variation, *self.actions, *self.downloads.values()]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """The part of a file that becomes the prompt, to be chosen, seen and heard."""
+
+    until: gr.Slider
+    """Where it ends, in seconds; 0 for the end of what is read."""
+    view: gr.HTML
+    sound: gr.Audio
+
+    @property
+    def outputs(self) -> list[Component]:
+        """All of it."""
+        return [self.until, self.view, self.sound]
 
 
 @dataclass(frozen=True)
 class TabComponents:
     """The components that the handlers of a tab change."""
 
-    generation: gr.State
-    """A `Generation`: the last press of Generate."""
+    session: gr.State
+    """A `Session`."""
+    presses: gr.Number
+    """Number of presses so far. Its change starts the work that a press wants."""
+    generate: gr.Button
+    """Reads Stop while something is being made."""
     status: gr.HTML
+    cards: list[Card]
+    """In the order of `CARDS`."""
+    transport: gr.HTML | None
+    """None if results have no sound."""
     agreement: gr.HTML
-    columns: list[Column]
-    """In the order of `ROLES`."""
-    answers: list[Answer]
-    """In the order of `ROLES`."""
+    losses: gr.HTML
+    bundle: gr.DownloadButton
+    """A zip of both cards."""
+    address: gr.HTML
+    """Puts a recipe into the page's address."""
+    history: gr.BrowserState
+    """What was made on this browser, newest first."""
+    made: gr.Dataset
+    """The history as buttons."""
+
+    @property
+    def begun(self) -> list[Component]:
+        """The components that a press changes at once."""
+        return [self.session, self.presses, self.status, self.generate]
 
     @property
     def shown(self) -> list[Component]:
         """The components that a run of the models changes."""
-        return [self.status, self.agreement, *(output for column in self.columns for output in column.outputs)]
+        return [
+            self.generate,
+            self.status,
+            self.agreement,
+            self.losses,
+            self.bundle,
+            self.address,
+            self.history,
+            *([self.transport] if self.transport else []),
+            *(output for card in self.cards for output in card.outputs),
+        ]
 
 
-def prompt(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> Component:
+def prompt(modality: AppModality[Any]) -> Component:
     """The input for a prompt: a recorder, an upload or a text box."""
     field, elem_id = modality.prompt, f"{modality.name}-prompt"
     if field.records:
         return gr.Audio(
-            label=field.label,
-            sources=["upload", "microphone"],
-            type="filepath",
-            buttons=[],
-            elem_id=elem_id,
+            label=field.label, sources=["upload", "microphone"], type="filepath", buttons=[], elem_id=elem_id
         )
     if field.suffixes:
-        return gr.File(
-            label=field.label,
-            file_types=list(field.suffixes),
-            type="filepath",
-            height=120,
-            elem_id=elem_id,
-        )
-    return gr.Textbox(
-        modality.example([entry.info.tokenizer for entry in entries]),
-        label=field.label,
-        lines=4,
-        max_lines=8,
-        max_length=LONGEST_PROMPT,
-        elem_id=elem_id,
+        return gr.File(label=field.label, file_types=list(field.suffixes), type="filepath", height=110, elem_id=elem_id)
+    return gr.Textbox(label=field.label, lines=3, max_lines=8, elem_id=elem_id, placeholder=field.hint)
+
+
+def passage(modality: AppModality[Any]) -> Passage:
+    """Hidden until there is a file."""
+    until = gr.Slider(0, 1, 0, step=0.1, label="Go on from second", visible=False, elem_id=f"{modality.name}-until")
+    with gr.Row():
+        view = gr.HTML(visible=False)
+        sound = gr.Audio(label="What the models hear", interactive=False, buttons=[], visible=False)
+    return Passage(until, view, sound)
+
+
+def default_checkpoints(entries: Mapping[str, CheckpointEntry]) -> list[str | None]:
+    """A baseline for A and for B, of the same data if it can be, the wavelet of lowest validation loss."""
+    baselines = [entry for entry in entries.values() if entry.is_baseline]
+    data = baselines[0].info.trained_on.get("sha256") if baselines else None
+    wavelets = sorted(
+        (entry for entry in entries.values() if not entry.is_baseline),
+        key=lambda e: (e.info.trained_on.get("sha256") != data, e.info.losses.get("val", math.inf)),
     )
+    if not baselines or not wavelets:
+        names = [*entries]
+        return [names[0] if names else None, names[1] if len(names) > 1 else None]
+    return [baselines[0].name, wavelets[0].name]
 
 
-def default_sampling(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> dict[str, float | None]:
-    """Temperature, top_p and min_p of the wavelet checkpoint that is chosen at first; both columns use them."""
-    ordered = sorted(entries, key=lambda entry: entry.is_baseline)  # stable: wavelets first
-    return modality.sampling(ordered[0].info if ordered else None)
+def default_sampling(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, float | None]:
+    """Temperature, top_p and min_p that both cards begin with: those of B's checkpoint."""
+    return modality.sampling(entry.info if entry else None)
 
 
-def settings(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> dict[str, Component]:
-    """The settings that are always visible, by their names in `Inputs`."""
-    size = modality.length
-    length = gr.Slider(size.lowest, size.highest, size.default, step=size.step, label=f"Length in {modality.unit}")
-    temperature = gr.Slider(0, 2, default_sampling(modality, entries)["temperature"], step=0.05, label="Temperature")
-    shuffle = gr.Button("New seed", size="sm", render=False)
-    seed = gr.Number(0, precision=0, minimum=0, label="Seed", buttons=[shuffle])
-    shuffle.click(None, None, seed, js=RANDOM_SEED, api_visibility="private")
-    return {"length": length, "temperature": temperature, "seed": seed}
+def settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, Component]:
+    """The settings that are always visible, by their names in `Settings`."""
+    size = modality.length_on_page
+    length = gr.Slider(
+        size.lowest,
+        size.highest,
+        size.default,
+        step=size.step,
+        label=f"Length in {modality.length_unit}",
+        min_width=150,
+        elem_classes="length",
+    )
+    temperature = gr.Slider(
+        0,
+        2,
+        default_sampling(modality, entry)["temperature"],
+        step=0.05,
+        label="Tame to wild",
+        info="Temperature",
+        min_width=150,
+    )
+    return {"length": length, "temperature": temperature}
 
 
-def more_settings(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> dict[str, Component]:
-    """The settings that are folded away, by their names in `Inputs`."""
-    kept, sampling = modality.keep, default_sampling(modality, entries)
+def more_settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, Component]:
+    """The settings that are folded away, by their names in `Settings`."""
+    kept, sampling = modality.keep, default_sampling(modality, entry)
     top_p, min_p = sampling["top_p"] or 1.0, sampling["min_p"] or 0.0
-    return {
-        "top_k": gr.Slider(0, TOP_K, 0, step=1, label="Top-k", info="Tokens to choose from; 0 for all"),
-        "top_p": gr.Slider(0.05, 1, top_p, step=0.01, label="Top-p", info="Probability to choose from; 1 for all"),
-        "min_p": gr.Slider(0, 0.5, min_p, step=0.01, label="Min-p", info="Least probability, as a part of the highest"),
-        "repetition_penalty": gr.Slider(
-            1, 2, 1.0, step=0.05, label="Repetition penalty", info="Against tokens that are there already; 1 for none"
-        ),
-        "keep": gr.Slider(
+    with gr.Row():
+        seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="Equal seeds give equal results", min_width=150)
+        variations = gr.Slider(
+            1, MOST_VARIATIONS, 1, step=1, label="Variations", info="Results on each card", min_width=150
+        )
+        keep = gr.Slider(
             kept.lowest,
             kept.highest,
             kept.default,
             step=kept.step,
-            label=f"Prompt to keep, in {modality.unit}",
-            info="Its end, with which the results begin",
-        ),
+            label=f"Prompt used, in {modality.unit}",
+            info="At most this much of its end",
+            min_width=150,
+        )
+        paired = gr.Checkbox(
+            value=True, label="Same random numbers", info="A and B then differ only where they disagree", min_width=150
+        )
+    with gr.Row():
+        top_k = gr.Slider(0, TOP_K, 0, step=1, label="Top-k", info="Tokens to choose from; 0 for all", min_width=150)
+        top_p_slider = gr.Slider(
+            0.05, 1, top_p, step=0.01, label="Top-p", info="Probability to choose from; 1 for all", min_width=150
+        )
+        min_p_slider = gr.Slider(
+            0, 0.5, min_p, step=0.01, label="Min-p", info="Least probability, as a part of the highest", min_width=150
+        )
+        penalty = gr.Slider(
+            1, 2, 1.0, step=0.05, label="Repetition penalty", info="Against what is there; 1 for none", min_width=150
+        )
+    return {
+        "seed": seed,
+        "variations": variations,
+        "keep": keep,
+        "paired": paired,
+        "top_k": top_k,
+        "top_p": top_p_slider,
+        "min_p": min_p_slider,
+        "repetition_penalty": penalty,
     }
 
 
-def column(modality: AppModality[Any], entries: Sequence[CheckpointEntry], role: str) -> Column:
-    """A choice of checkpoints above an empty result."""
-    choices = {entry.name: entry for entry in entries if entry.is_baseline == (role == "baseline")}
-    chosen = next(iter(choices), None)
-    with gr.Column(min_width=290, elem_id=f"{modality.name}-{role}"):
-        checkpoint = gr.Dropdown(list(choices), value=chosen, label=role.capitalize(), filterable=False)
-        about = gr.HTML(card(choices.get(chosen or ""), modality))
-        view, metrics = gr.HTML('<div class="blank"></div>'), gr.HTML('<p class="metrics"></p>')
-        sound = player(f"{role} sound") if ".wav" in modality.files else None
-        downloads = {}
-        if modality.files:
-            with gr.Row():
-                downloads = {suffix: _download(suffix) for suffix in modality.files}
-    return Column(checkpoint, about, view, metrics, sound, downloads)
+def card(modality: AppModality[Any], entries: Mapping[str, CheckpointEntry], number: int, chosen: str | None) -> Card:
+    """A choice of checkpoints, an empty result, and what can be done with it."""
+    name = CARDS[number].upper()
+    with gr.Column(min_width=300, elem_id=f"{modality.name}-{CARDS[number]}", elem_classes="result"):
+        checkpoint = gr.Dropdown(list(entries), value=chosen, label=f"Card {name}", filterable=False)
+        line = gr.HTML(about(entries.get(chosen or ""), modality))
+        view = gr.HTML(blank())
+        variation = gr.Radio(["1"], value="1", label="Variation", visible=False)
+        with gr.Row():
+            go_on = gr.Button("Continue", size="sm", interactive=False, min_width=90)
+            undo = gr.Button("Undo", size="sm", interactive=False, min_width=70)
+            branch = gr.Button(f"A and B go on from {name}", size="sm", interactive=False, min_width=150)
+        with gr.Row():
+            downloads = {
+                suffix: gr.DownloadButton(f"Save {suffix[1:].upper()}", size="sm", interactive=False, min_width=80)
+                for suffix in modality.files
+            }
+    return Card(checkpoint, line, view, variation, go_on, undo, branch, downloads)
 
 
-def _download(suffix: str) -> gr.DownloadButton:
-    return gr.DownloadButton(f"Download {suffix[1:].upper()}", size="sm", interactive=False, min_width=110)
-
-
-def answer(modality: AppModality[Any], role: str) -> Answer:
-    """What the endpoint returns about one result, with the JSON types for its documentation."""
-    files = {suffix: gr.File(label=f"{role} {suffix} file") for suffix in modality.files}
-    types = {**FACT_TYPES, **modality.fact_types}
-    schema = {"type": "object", "properties": {name: _json_schema(kinds) for name, kinds in types.items()}}
-    facts = gr.JSON(label=f"{role} result")
-    facts.api_info = lambda: schema  # set on the instance: for a subclass, gradio writes a .pyi beside this file
-    return Answer(files, facts)
-
-
-def _json_schema(kinds: str) -> dict[str, Any]:
-    """The JSON schema of types such as "integer" and "number or null"."""
-    schemas = [{"type": kind} for kind in kinds.split(" or ")]
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+def names_of(settings: dict[str, Component]) -> list[Component]:
+    """The components in the order of `Settings`."""
+    return [*Settings(**settings)]

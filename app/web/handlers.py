@@ -1,199 +1,341 @@
-"""What happens when a tab's buttons are pressed or its endpoint is called.
+"""What happens when a tab's buttons are pressed.
 
-Each handler returns, or yields again and again, the components that change, with their new values.
+Each handler returns, or yields again and again, the components that change, with their new values. Every press that
+makes something leaves what it wants in the `Session`; `run` then does it. So a new press ends the work before it.
 """
 
 import math
 import tempfile
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing, nullcontext
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from waveletgpt.app.checkpoints import CheckpointEntry
-from waveletgpt.app.modalities.base import AppModality
-from waveletgpt.app.results import Result, Results, can_cross_score, cross_score, generate_results, stopped
-from waveletgpt.app.streaming import is_ready
-from waveletgpt.app.web.components import Column, TabComponents
-from waveletgpt.app.web.inputs import ENDPOINT_SIGNATURE, Inputs
-from waveletgpt.app.web.markup import agreement, card, metrics, note
-from waveletgpt.app.web.player import finished, growing
-from waveletgpt.common.errors import InputError
+from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
+from waveletgpt.app.modalities.base import AppModality, Prompt
+from waveletgpt.app.openings import opening
+from waveletgpt.app.recipe import find_recipe, from_word, to_word
+from waveletgpt.app.results import Result, Results, branched, continued, cross_score, grow, load_named, stopped
+from waveletgpt.app.streaming import Completion, is_ready
+from waveletgpt.app.web.components import TabComponents
+from waveletgpt.app.web.display import Changes, Display, all_begun, progress, word_of
+from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
+from waveletgpt.app.web.markup import about, losses, note
+from waveletgpt.app.web.session import CARDS, Session
+from waveletgpt.common.errors import InputError, renamed
+from waveletgpt.common.modalities import MODALITIES
 
-Changes = dict[Any, Any]
-"""New values by component. Components that are not in it stay as they are."""
-
-
-@dataclass
-class Generation:
-    """One press of Generate. The session keeps it, so that Stop and `score` find it."""
-
-    stopping: bool = False
-    """Whether Stop was pressed."""
-    results: Results = field(default_factory=list)
+LONGEST_HISTORY = 50
+ADVICE = "Something went wrong in the app; its log tells what."
 
 
 class Handlers:
     """The handlers of one modality's tab."""
 
-    def __init__(self, modality: AppModality[Any], entries: Sequence[CheckpointEntry], tab: TabComponents) -> None:
-        self.modality, self.tab = modality, tab
-        self.entries = {entry.name: entry for entry in entries}
+    def __init__(self, modality: AppModality[Any], library: Library, tab: TabComponents) -> None:
+        self.modality, self.library, self.tab = modality, library, tab
+        self.display = Display(modality, library, tab)
 
-    def card(self, name: str | None) -> str:
-        """The line about a checkpoint."""
-        return card(self.entries.get(name or ""), self.modality)
+    # Presses that want work. Each takes the session first, and the page calls `run` after it.
 
-    def begin(self) -> Changes:
-        """Answer a press of Generate at once. The page cancels the run before it and starts `generate`."""
-        return {self.tab.generation: Generation(), self.tab.status: note("Waiting for a turn ...")}
+    def press(self, session: Session, *inputs: Any) -> Changes:
+        """Generate on both cards; while something is wanted or being made, stop it."""
+        if session.running or session.wanted:
+            session.wanted = None
+            session.stop()
+            stopping = {self.tab.status: note("Stopping ...")}
+            return stopping if session.running else {self.tab.status: note("Stopped."), self.tab.generate: ready()}
+        return self.generate(session, *inputs)
 
-    def stop(self, generation: Generation | None) -> None:
-        """Let `generate` end with what there is. It alone writes the status: two writers could arrive out of order."""
-        if generation is not None:
-            generation.stopping = True
+    def generate(self, session: Session, prompt: Any, example: str, until: float, *inputs: Any) -> Changes:
+        """Generate on both cards with the chosen prompt and settings."""
+        return self._want(session, partial(self._new, session, (prompt, example, until), inputs))
 
-    def generate(self, generation: Generation, *inputs: Any) -> Iterator[Changes]:
-        """Run both models, and show their results as they grow, then with files to play and to download."""
-        begun = time.monotonic()
-        if not is_ready():
-            yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
-        try:
-            yield from self._grow(generation, inputs)
-        except InputError as error:
-            yield {self.tab.status: note(str(error), wrong=True)}
+    def go_on(self, card: int, session: Session) -> Changes:
+        """Let a card's result go on by as much as it was asked for last."""
+
+        def results() -> Results:
+            result = self._result(session, card)
+            found = list(session.results)
+            found[card] = continued(result, result.plan.lengths[-1])
+            return found
+
+        return self._want(session, results)
+
+    def branch(self, card: int, session: Session, *inputs: Any) -> Changes:
+        """Let both cards go on from one card's result."""
+
+        def results() -> Results:
+            result = self._result(session, card)
+            names, settings = inputs[: len(CARDS)], Settings(*inputs[len(CARDS) :])
+            check_chosen(names)
+            keep = settings.within("keep", self.modality.keep, self.modality.unit)
+            kept, length = self.modality.count(keep, result.loaded.tokenizer), result.plan.lengths[-1]
+            entries, found = self.library.entries(), list[Result | None]()
+            for name, before in zip(names, session.results, strict=True):
+                if not name:
+                    found.append(None)
+                    continue
+                other = load_named(self.modality, entries, name)
+                found.append(replace(branched(self.modality, result, other, kept, length), before=before))
+            return found
+
+        return self._want(session, results)
+
+    def open_word(self, session: Session, word: str) -> Changes:
+        """Make the results of a recipe, as it stands in an address or in the history."""
+        return self._want(session, lambda: from_recipe(self.modality, self.library.entries(), word))
+
+    def open_file(self, session: Session, file: Any) -> Changes:
+        """Make the results of a file that waveletgpt wrote."""
+
+        def results() -> Results:
+            path = file_of(file, "recipe", (".wav", ".mid", ".json"))
+            with renamed(path, path.name):
+                word = to_word(find_recipe(path))
+            return from_recipe(self.modality, self.library.entries(), word)
+
+        return self._want(session, results)
+
+    def arrive(self, session: Session, request: gr.Request) -> Changes:
+        """Show what the page opens with: the results of the recipe in its address, else the ready-made ones."""
+        if session.presses:
+            return {self.tab.session: session}
+        word = request.query_params.get("recipe", "") if request else ""
+        if word and self._is_mine(word):
+            return self.open_word(session, word)
+        return self._want(session, lambda: opening(self.modality, self.library.entries()))
+
+    def open_made(self, session: Session, history: list[dict[str, Any]] | None, index: int) -> Changes:
+        """Make a result of the history again."""
+        mine = self._mine(history)
+        if not 0 <= index < len(mine):
+            return {self.tab.status: note("This result is no longer in the history.")}
+        return self.open_word(session, mine[index]["word"])
+
+    # Answers at once.
+
+    def listed(self, history: list[dict[str, Any]] | None) -> Any:
+        """The history as buttons."""
+        mine = self._mine(history)
+        return gr.Dataset(samples=[[one["title"]] for one in mine], visible=bool(mine))
+
+    def take_example(self, index: int) -> Iterator[tuple[Any, str, float]]:
+        """Put a ready-made prompt into the prompt's place."""
+        example = self.modality.examples()[index]
+        with tempfile.TemporaryDirectory() as folder:  # gradio copies the file before it asks for more
+            value = self.modality.example_file(example.name, Path(folder))
+            yield (value, "", 0) if isinstance(value, str) else (str(value), example.name, 0)
+
+    def new_passage(self, prompt: Any, example: str, name: str | None, keep: float) -> Iterator[Any]:
+        """Show the end of a new file, from which the models go on."""
+        yield from self.passage(prompt, example, 0, name, keep)
+
+    def passage(self, prompt: Any, example: str, until: float, name: str | None, keep: float) -> Iterator[Any]:
+        """Show the part of a file that becomes the prompt, and let it be heard."""
+        hidden = gr.update(visible=False)
+        if prompt is None or name is None:
+            yield gr.update(visible=False, value=0), hidden, gr.update(visible=False, value=None)
             return
-        except Exception:
-            columns = self._growing(generation.results, redraw=True) if generation.results else {}
-            yield {self.tab.status: note("Something went wrong in the app; its log tells what.", wrong=True), **columns}
-            raise
-        complete = all(result.completion.done for result in generation.results if result)
-        if not complete:
-            yield {self.tab.status: note("Stopping ...")}
-        with tempfile.TemporaryDirectory() as folder:  # gradio copies the files before it asks for more
-            columns = self._finished(generation.results, Path(folder))
-            seconds = time.monotonic() - begun  # writing the files included
-            message = f"Done in {seconds:.1f} s." if complete else "Stopped."
-            yield {self.tab.status: note(message), **columns}
-
-    def score(self, generation: Generation) -> Iterator[Changes]:
-        """Show the metrics again, now with each model's loss on what the other wrote."""
-        lines = [column.metrics for column in self.tab.columns]
-        changes = unchanged = dict.fromkeys(lines, gr.skip())
-        for scored in cross_score(generation.results):
-            yield unchanged  # a new press can cancel it here
-            changes = {line: metrics(one, self.modality) for line, one in zip(lines, scored, strict=True) if one}
-        yield changes  # in any case: gradio empties the outputs of a generator that yields nothing
-
-    def answer(self, *inputs: Any) -> Iterator[Changes]:
-        """Run both models for the endpoint, which returns files and facts of both as they grow.
-
-        Files come only at the end unless the modality's are heard early. The last answer has each model's loss on
-        what the other wrote.
-        """
-        answered = -math.inf
-        results: Results = []
         try:
-            for results in generate_results(self.modality, self.entries, Inputs(*inputs).request(self.modality)):
-                if _all_begun(results) and time.monotonic() - answered >= self.modality.refresh:
-                    with tempfile.TemporaryDirectory() as folder:
-                        yield self._answers(results, Path(folder) if self.modality.heard_early else None)
-                    answered = time.monotonic()
+            loaded = load_named(self.modality, self.library.entries(), name)
+            whole = self._prompt(prompt, example, 0, math.inf, loaded)
+            part = self._prompt(prompt, example, until, keep, loaded)
         except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        with tempfile.TemporaryDirectory() as folder:
-            yield self._answers(results, Path(folder))
-            if scored := deque(cross_score(results), maxlen=1):
-                yield self._answers(scored[0], Path(folder))
+            yield hidden, gr.update(visible=True, value=note(str(error), wrong=True)), hidden
+            return
+        if whole is None or part is None:
+            return
+        seconds = self.modality.seconds(whole.ids, loaded.tokenizer)
+        until = min(until or seconds, seconds)
+        shown = Completion(part.ids, len(part.ids), 0)
+        with tempfile.TemporaryDirectory() as folder:  # gradio copies the file before it asks for more
+            path = Path(folder) / "prompt.wav"
+            self.modality.write(shown, loaded.tokenizer, path)
+            tenths = math.ceil(10 * seconds) / 10  # not below the end, so that all of the file can be chosen
+            slider = gr.update(visible=True, maximum=tenths, value=min(tenths, math.ceil(10 * until) / 10))
+            view = self.modality.view(shown, loaded.tokenizer)
+            yield slider, gr.update(visible=True, value=view), gr.update(visible=True, value=str(path))
 
-    # gradio takes the endpoint's argument names from here, and their defaults from the page's inputs.
-    answer.__signature__ = ENDPOINT_SIGNATURE  # type: ignore[attr-defined]
+    def chosen(self, name: str | None) -> str:
+        """The line about a checkpoint."""
+        return about(self.library.entries().get(name or ""), self.modality)
 
-    def _grow(self, generation: Generation, inputs: Sequence[Any]) -> Iterator[Changes]:
-        """Run both models and show their results; `generation` gets the last of them."""
-        drawn = -math.inf
+    def choices(self, name: str | None) -> Any:
+        """The checkpoints that can be chosen, with those that appeared since."""
+        names = [*self.library.entries()]
+        return gr.update(choices=names, value=name if name in names else None)
+
+    def undo(self, card: int, session: Session) -> Iterator[Changes]:
+        """Return a card to what its result goes on from."""
+        result = session.results[card]
+        if session.running or result is None or result.before is None:
+            yield {self.tab.status: note("There is nothing to undo.")}
+            return
+        yield from self._put(session, card, result.before, "Undone.")
+
+    def choose(self, card: int, session: Session, number: str) -> Iterator[Changes]:
+        """Show another variation on a card."""
+        result = session.results[card]
+        if result is None or session.running:
+            yield {self.tab.status: gr.skip()}
+            return
+        yield from self._put(session, card, replace(result, chosen=int(number) - 1), f"Variation {number}.")
+
+    def _put(self, session: Session, card: int, result: Result, message: str) -> Iterator[Changes]:
+        """Show a result that is there already on a card, and score both."""
+        session.results = [result if i == card else one for i, one in enumerate(session.results)]
+        session.version += 1
+        yield from self._show(session, message)
+        yield from self.score(session)
+
+    def _want(self, session: Session, results: Callable[[], Results]) -> Changes:
+        session.want(results)
+        return {
+            self.tab.session: session,
+            self.tab.presses: session.presses,
+            self.tab.status: note("Waiting for a turn ..."),
+            self.tab.generate: gr.update(value="Stop", variant="stop"),
+        }
+
+    # The work.
+
+    def run(self, session: Session, history: list[dict[str, Any]]) -> Iterator[Changes]:
+        """Do what the session wants, and show the results as they grow, then with files to play and to download."""
+        wanted, session.wanted = session.wanted, None
+        if wanted is None:
+            yield {self.tab.status: gr.skip()}
+            return
+        session.running, session.stopping = True, False
+        session.version += 1
+        before, begun = session.results, time.monotonic()
         try:
-            for results in generate_results(self.modality, self.entries, Inputs(*inputs).request(self.modality)):
-                generation.results = results
-                redraw = time.monotonic() - drawn >= self.modality.refresh
-                yield {self.tab.status: note(_progress(results)), **self._growing(results, redraw=redraw)}
-                if redraw and _all_begun(results):  # empty views are cheap, and the first tokens show at once
-                    drawn = time.monotonic()
-                if generation.stopping:
-                    break
+            session.note = ""
+            results = wanted()
+            fresh = any(result.completion.ongoing for result in results if result)
+            if fresh and not is_ready():
+                yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
+            yield from self._grow(session, results)
+            message = f"Done in {time.monotonic() - begun:.1f} s." if fresh else self.modality.prompt.hint
+            if session.stopping:
+                message = "Stopped."
+            if session.note:
+                message += f" Note: {session.note}."
+            for changes in self._show(session, message):
+                if fresh and session.results is not before:
+                    changes[self.tab.history] = self._remembered(history, session.results)
+                yield changes
+        except Exception as error:
+            expected = isinstance(error, InputError)
+            changes = {} if session.results is before else self.display.without_files(session.results)
+            yield {
+                **changes,
+                self.tab.status: note(str(error) if expected else ADVICE, wrong=True),
+                self.tab.generate: ready(),
+            }
+            if not expected:
+                raise
         finally:
-            generation.results = stopped(generation.results)
+            session.running = session.stopping = False
 
-    def _growing(self, results: Results, *, redraw: bool) -> Changes:
-        """Both columns during generation. `redraw` says whether to draw the views and fill the players again."""
-        changes: Changes = {self.tab.agreement: agreement(results, self.modality)}
-        for column, result in zip(self.tab.columns, results, strict=True):
-            changes |= self._text(column, result, redraw=redraw)
-            changes |= dict.fromkeys(column.downloads.values(), gr.update(interactive=False))
-            if column.player and (redraw or not self.modality.heard_early):
-                changes[column.player] = self._clip(result)
-        return changes
+    def score(self, session: Session) -> Iterator[Changes]:
+        """Say what each model thinks of its own result and of the other's."""
+        yield {self.tab.losses: gr.skip()}
+        results = session.results
+        for scored in cross_score(results):
+            if session.results is not results:
+                return
+            yield {self.tab.losses: losses(scored, self.modality)}
 
-    def _finished(self, results: Results, folder: Path) -> Changes:
-        """Both columns after generation, with files to play and to download, which are written to `folder`."""
-        changes = self._growing(results, redraw=True)
-        scoring = can_cross_score(results)
-        for column, result in zip(self.tab.columns, results, strict=True):
-            if result and result.completion.written:
-                changes[column.metrics] = metrics(result, self.modality, scoring=scoring)
-                for suffix, path in self._files(result, folder).items():
-                    changes[column.downloads[suffix]] = gr.update(value=path, interactive=True)
-                    if column.player and suffix == ".wav":
-                        changes[column.player] = finished(path)
-        return changes
+    def failed(self, session: Session) -> Changes:
+        """Answer a press for which there is no place in the queue, or whose work failed."""
+        message = ADVICE if session.wanted is None else "Too many people are waiting. Try again in a minute."
+        session.wanted = None
+        return {self.tab.status: note(message, wrong=True), self.tab.generate: ready()}
 
-    def _text(self, column: Column, result: Result | None, *, redraw: bool) -> Changes:
-        """A column's metrics and, if `redraw`, its view."""
+    def _new(self, session: Session, source: tuple[Any, str, float], inputs: tuple[Any, ...]) -> Results:
+        modality, settings = self.modality, Settings(*inputs[len(CARDS) :])
+        length = settings.within("length", modality.length_on_page, modality.length_unit) * modality.units_each
+        keep = settings.within("keep", modality.keep, modality.unit)
+
+        def read(loaded: LoadedCheckpoint) -> Prompt | None:
+            prompt = self._prompt(*source, keep, loaded)
+            session.note = prompt.note if prompt else ""
+            return prompt
+
+        return new_results(modality, self.library.entries(), inputs[: len(CARDS)], settings, length, read)
+
+    def _grow(self, session: Session, results: Results) -> Iterator[Changes]:
+        """Show the results as they grow. Where nothing was written when the work ends, the earlier ones remain."""
+        before, drawn = session.results, 0.0
+        try:
+            with closing(grow(results)) as growing:
+                for session.results in growing:
+                    now = time.monotonic()
+                    redraw = now - drawn >= self.modality.refresh
+                    changes = self.display.growing(session, redraw=redraw)
+                    yield {self.tab.status: note(progress(session.results)), **changes}
+                    if redraw and all_begun(
+                        session.results
+                    ):  # empty views are cheap, and the first tokens show at once
+                        drawn = now
+                    if session.stopping:
+                        break
+        finally:
+            if session.results is not before:
+                found = stopped(session.results)
+                session.results = found if any(found) else before
+
+    def _show(self, session: Session, message: str) -> Iterator[Changes]:
+        """Both cards at rest, with files to play and to download."""
+        for changes in self.display.at_rest(session):
+            yield {**changes, self.tab.status: note(message), self.tab.generate: ready()}
+
+    def _remembered(self, history: Any, results: Results) -> list[dict[str, Any]]:
+        """The history with these results on top."""
+        word = word_of(results)
+        title = self.modality.headline([result.recipe for result in results if result])
+        entry = {"word": word, "title": title, "modality": self.modality.name, "time": int(time.time())}
+        return [entry, *(one for one in _entries(history) if one["word"] != word)][:LONGEST_HISTORY]
+
+    # Small questions.
+
+    def _mine(self, history: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+        """What was made in this tab."""
+        return [one for one in _entries(history) if one["modality"] == self.modality.name]
+
+    def _is_mine(self, word: str) -> bool:
+        """Whether a recipe is for this tab's kind of data. A damaged one is, so that its error shows in one tab."""
+        try:
+            return any(one.modality == self.modality.name for one in from_word(word) if one)
+        except InputError:
+            return self.modality.name == next(iter(MODALITIES))
+
+    def _result(self, session: Session, card: int) -> Result:
+        result = session.results[card]
         if result is None:
-            return {column.view: "", column.metrics: ""}
-        changes: Changes = {column.metrics: metrics(result, self.modality)}
-        if redraw:
-            changes[column.view] = self.modality.view(result.completion, result.loaded.tokenizer, result.shared)
-        return changes
+            raise InputError("there is no result on this card yet; generate one first")
+        return result
 
-    def _clip(self, result: Result | None) -> Any:
-        """The player's value during generation; None if there is nothing to play yet."""
-        if result is None or not self.modality.heard_early or not result.completion.written:
-            return None
-        clip = self.modality.clip(result.completion, result.loaded.tokenizer)
-        return growing(clip.samples, clip.sample_rate)
-
-    def _answers(self, results: Results, folder: Path | None) -> Changes:
-        """The endpoint's outputs: files, which are written to `folder` unless it is None, and facts."""
-        changes: Changes = {}
-        for answer, result in zip(self.tab.answers, results, strict=True):
-            files = self._files(result, folder) if result and folder else {}
-            changes |= {component: files.get(suffix) for suffix, component in answer.files.items()}
-            changes[answer.facts] = result and result.facts(self.modality)
-        return changes
-
-    def _files(self, result: Result, folder: Path) -> dict[str, str]:
-        """Write the result in every format of the modality; paths by suffix."""
-        stem = f"{result.name.replace('/', '-')}-seed{result.seed}"
-        paths = {suffix: folder / f"{stem}{suffix}" for suffix in self.modality.files}
-        for path in paths.values():
-            self.modality.write(result.completion, result.loaded.tokenizer, path)
-        return {suffix: str(path) for suffix, path in paths.items()}
+    def _prompt(self, value: Any, example: str, until: float, keep: float, loaded: LoadedCheckpoint) -> Prompt | None:
+        """The end of the prompt, for a checkpoint. Raises InputError, in which a file has the name that people know."""
+        source = source_of(self.modality, value)
+        with renamed(source, source.name) if isinstance(source, Path) else nullcontext():
+            return self.modality.kept_prompt(source, keep, loaded.tokenizer, example, until or None)
 
 
-def _all_begun(results: Results) -> bool:
-    return all(result.completion.written for result in results if result)
+def ready() -> Any:
+    """The button Generate when nothing is being made."""
+    return gr.update(value="Generate", variant="primary")
 
 
-def _progress(results: Results) -> str:
-    """How much time is left: that of the slower model, since both run at the same time."""
-    if not _all_begun(results):
-        return "Reading the prompt ..."
-    completions = [result.completion for result in results if result]
-    if all(completion.done for completion in completions):
-        return "Preparing what to play and to download ..."
-    return f"Writing ... {max(completion.seconds_left for completion in completions):.0f} s left."
+def _entries(history: Any) -> list[dict[str, Any]]:
+    """The entries of a history. The browser's storage may hold anything."""
+    found = history if isinstance(history, list) else []
+    names = ("word", "title", "modality")
+    return [one for one in found if isinstance(one, dict) and all(isinstance(one.get(name), str) for name in names)]

@@ -5,14 +5,13 @@ from typing import Any
 
 from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality
-from waveletgpt.app.results import Result, Results
+from waveletgpt.app.results import Results, are_paired, divergence, shared_tokens
 from waveletgpt.common.units import in_unit
 
 ABOUT = """<header class="about"><h1>waveletgpt</h1>
-<p>Small GPTs that write text, sound and piano music, one token at a time. On the left a plain decoder; on the
-right its twin with a causal wavelet layer between the blocks
-(<a href="https://arxiv.org/abs/2409.12924" target="_blank" rel="noopener">WaveletGPT, arXiv 2409.12924</a>):
-the same data, the same size, and here the same prompt, settings and random numbers.</p></header>"""
+<p>Small models that write text, sound and piano music. Card A and card B are two of them, with the same prompt and the
+same random numbers: at first a plain GPT beside its twin that also sees moving averages of the past
+(<a href="https://arxiv.org/abs/2409.12924" target="_blank" rel="noopener">WaveletGPT</a>).</p></header>"""
 
 # gr.HTML runs its value through a template engine, which must not see these characters of a text.
 TEMPLATE_CHARACTERS = {ord(character): f"&#{ord(character)};" for character in "$`{}\\"}
@@ -24,7 +23,7 @@ def escape(text: str) -> str:
 
 
 def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
-    """A text on a sheet: the prompt, then the tokens shared with the other column, then the others.
+    """A text on a sheet: the prompt, then what it shares with the other card, then the rest.
 
     `writing` shows a cursor at the end.
     """
@@ -35,56 +34,66 @@ def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
     )
 
 
-def card(entry: CheckpointEntry | None, modality: AppModality[Any]) -> str:
-    """A line about a checkpoint."""
+def blank() -> str:
+    """An empty view."""
+    return '<div class="blank"></div>'
+
+
+def about(entry: CheckpointEntry | None, modality: AppModality[Any]) -> str:
+    """A line about a checkpoint, its losses in a tooltip."""
     if entry is None:
-        return '<p class="card">No checkpoint chosen.</p>'
-    info, parts = entry.info, []
-    if "val" in info.losses:
-        loss = in_unit(info.losses["val"], modality.loss_unit)
-        parts.append(f"validation {loss:.3f} {modality.loss_unit}")
-    parts.append(f"{info.steps:,} steps")
+        return '<p class="about-line">No checkpoint chosen.</p>'
+    info = entry.info
+    layer = "plain GPT" if entry.is_baseline else f"GPT with {info.model.mixer} wavelets"
+    trained = f"{info.tokens / 1e6:.1f} million {modality.tokens}" if info.tokens else f"{info.steps:,} steps"
+    parts = [f"trained on {trained}"]
     if source := info.trained_on.get("source"):
-        parts.append(f"on {source}")
-    layer = "plain" if entry.is_baseline else info.model.mixer
-    return f'<p class="card"><b>{escape(layer)}</b> · {escape(" · ".join(parts))}</p>'
+        parts.append(f"from {source}")
+    loss = ""
+    if "val" in info.losses:
+        value = in_unit(info.losses["val"], modality.loss_unit)
+        loss = f' title="validation loss {value:.3f} {modality.loss_unit}"'
+    return f'<p class="about-line"{loss}><b>{escape(layer)}</b> · {escape(", ".join(parts))}</p>'
 
 
-def metrics(result: Result, modality: AppModality[Any], *, scoring: bool = False) -> str:
-    """A line with the number of tokens, the loss by the model itself and by the other model, and the speed.
+def losses(results: Results, modality: AppModality[Any], *, scoring: bool = False) -> str:
+    """What each model thinks of what both wrote, in words; the figures are in tooltips.
 
     `scoring` says that the other model's loss will follow.
     """
-    completion = result.completion
-    count = f"{completion.written:,}" if completion.done else f"{completion.written:,} of {completion.wanted:,}"
-    parts = [f"{count} {modality.tokens}"]
-    if completion.written:
-        loss = f"{in_unit(completion.nats_per_token, modality.loss_unit):.2f} {modality.loss_unit}"
-        if result.nats_by_other is not None:
-            loss += f" (by the other model: {in_unit(result.nats_by_other, modality.loss_unit):.2f})"
-        elif scoring:
-            loss += " (by the other model: …)"
-        parts.append(loss)
-        parts.append(f"{completion.tokens_per_second:,.0f} tokens/s")
-    return f'<p class="metrics">{escape(" · ".join(parts))}</p>'
+    lines = []
+    for name, other, result in zip("AB", "BA", results, strict=True):
+        if result is None or not result.completion.written:
+            continue
+        own = in_unit(result.completion.nats_per_token, modality.loss_unit)
+        title = f"{name} by its own model: {own:.2f} {modality.loss_unit}"
+        if result.nats_by_other is None:
+            what = "…" if scoring else f"{own:.2f} {modality.loss_unit} by its own model"
+            lines.append(f'<span title="{title}">{name}: {what}</span>')
+            continue
+        by_other = in_unit(result.nats_by_other, modality.loss_unit)
+        title += f", by {other}'s model: {by_other:.2f}"
+        easier = "easier" if own < by_other else "harder"
+        lines.append(
+            f'<span title="{title}">{name} finds its own {modality.name} {easier} to predict than {other} does</span>'
+        )
+    return f'<p class="note losses">{" · ".join(lines)}</p>'
 
 
 def agreement(results: Results, modality: AppModality[Any]) -> str:
-    """A sentence on how far the two columns are the same."""
+    """A sentence on how far the two cards are the same."""
     pair = [result for result in results if result]
-    if len(pair) < 2 or not all(result.completion.written for result in pair):
-        message = ""
-    elif not pair[0].paired:
-        message = "The two models have different vocabularies, so that what they choose cannot be compared."
-    elif pair[0].first_divergence is None:
-        same = modality.count_in_words(pair[0].shared, pair[0].loaded.tokenizer)
+    if len(pair) < 2 or not all(result.completion.written for result in pair) or not are_paired(results):
+        return '<p class="note agreement"></p>'
+    first, shared = divergence(results), shared_tokens(results)
+    same = modality.count_in_words(shared, pair[0].loaded.tokenizer)
+    if first is None:
         ongoing = any(result.completion.ongoing for result in pair)
-        message = f"The two agree so far, for {same}." if ongoing else f"The two wrote the same {same}."
-    elif pair[0].first_divergence == 0:
-        message = f"The two choose differently from the first {modality.tokens.removesuffix('s')} on."
+        message = f"A and B agree so far, for {same}." if ongoing else f"A and B wrote the same {same}."
+    elif first == 0:
+        message = f"A and B choose differently from the first {modality.tokens.removesuffix('s')} on."
     else:
-        same = modality.count_in_words(pair[0].first_divergence, pair[0].loaded.tokenizer)
-        message = f"The two agree for the first {same}, then choose differently."
+        message = f"A and B agree for the first {same}, then choose differently."
     return f'<p class="note agreement">{escape(message)}</p>'
 
 

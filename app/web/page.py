@@ -1,54 +1,81 @@
-"""The page: a tab for each modality, with the checkpoints of one directory, and a tab of comparisons."""
+"""The page: a tab for each modality, with the checkpoints of one directory, and one that says why."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import gradio as gr
 import torch
 
-from waveletgpt.app.checkpoints import find_checkpoints
+from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import load_modality
+from waveletgpt.app.recipe import from_word
 from waveletgpt.app.streaming import make_ready
+from waveletgpt.app.web.api import add_endpoints
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
-from waveletgpt.app.web.reports import SHIPPED_REPORTS, build_comparisons
+from waveletgpt.app.web.reports import SHIPPED_REPORTS
+from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.style import CSS, THEME
-from waveletgpt.app.web.tab import build_tab
+from waveletgpt.app.web.tab import arrive, build_tab
+from waveletgpt.app.web.why import build_why
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
+from waveletgpt.models.devices import pick_device
 
 LARGEST_UPLOAD = "50mb"
 CLEANING = (600, 3600)  # every 600 s, delete files that are older than 3600 s
 WAITING = 16  # largest number of requests in the queue
 
 
-def build_page(directory: Path, results: Path = SHIPPED_REPORTS) -> gr.Blocks:
+def build_page(directory: Path, results: Path = SHIPPED_REPORTS, device: str = "cpu") -> gr.Blocks:
     """Build the page.
 
     Args:
         directory: its checkpoints, of all modalities.
         results: its reports of comparisons.
+        device: what its models compute on, as in `pick_device`.
 
     Raises:
-        InputError: one of the directories does not exist.
+        InputError: one of the directories or the device does not exist.
     """
-    found = find_checkpoints(directory)
+    computing = pick_device(device)
+    libraries = {name: Library(directory, name, computing) for name in MODALITIES}
     with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
-        gr.HTML(ABOUT)
-        with gr.Tabs():
+        add_endpoints(libraries)  # first, so that no handler of the page takes the name of an endpoint
+        gr.HTML(ABOUT, js_on_load=script("page.js"))
+        history = gr.BrowserState([], storage_key="waveletgpt-history", secret="waveletgpt")  # noqa: S106, no secret
+        with gr.Tabs() as tabs:
             for name in MODALITIES:
-                entries = [entry for entry in found if entry.info.modality == name]
-                with gr.Tab(name.capitalize(), id=name, elem_id=f"{name}-tab"):
-                    if entries:
-                        build_tab(load_modality(name), entries)
+                with gr.Tab(name.capitalize(), id=name, elem_id=f"{name}-tab") as item:
+                    if libraries[name].entries():
+                        arrive(item, build_tab(load_modality(name), libraries[name], history))
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
-            with gr.Tab("Compare", id="compare", elem_id="compare-tab"):
-                build_comparisons(results)
+            with gr.Tab("Why", id="why", elem_id="why-tab"):
+                build_why(results)
+        page.load(_tab_of_address, None, tabs, queue=False, show_progress="hidden", api_visibility="private")
     return page
 
 
+def _tab_of_address(request: gr.Request) -> Any:
+    """Open the tab of the recipe in the page's address."""
+    try:
+        recipes = from_word(request.query_params.get("recipe", ""))
+    except InputError:
+        return gr.skip()
+    return gr.Tabs(selected=next(one.modality for one in recipes if one))
+
+
 def open_page(
-    directory: Path, host: str, port: int, *, results: Path = SHIPPED_REPORTS, block: bool = True
+    directory: Path,
+    host: str,
+    port: int,
+    *,
+    results: Path = SHIPPED_REPORTS,
+    device: str = "cpu",
+    mcp: bool = False,
+    block: bool = True,
 ) -> gr.Blocks:
     """Serve the page on http://host:port.
 
@@ -57,15 +84,20 @@ def open_page(
         host: address to serve it on.
         port: port to serve it on.
         results: its reports of comparisons.
+        device: what its models compute on, as in `pick_device`.
+        mcp: whether to offer the endpoints as MCP tools too.
         block: whether to return only when interrupted.
 
     Raises:
-        InputError: one of the directories does not exist, or the port cannot be used.
+        InputError: one of the directories or the device does not exist, the port cannot be used, or MCP is not
+            installed.
     """
+    if mcp and not find_spec("mcp"):
+        raise InputError('--mcp needs the Model Context Protocol; install it with pip install "gradio[mcp]"')
     if not 1 <= port <= 65535:
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
-    page = build_page(directory, results)
+    page = build_page(directory, results, device)
     page.queue(max_size=WAITING)
     Thread(
         target=make_ready, daemon=True
@@ -81,11 +113,15 @@ def open_page(
             max_file_size=LARGEST_UPLOAD,
             show_error=True,
             ssr_mode=False,
+            mcp_server=mcp,
             quiet=True,
             prevent_thread_lock=True,
         )
     except OSError:  # gradio's message names settings of its own
         raise InputError(f"port {port} of {host} is taken or not allowed; choose another with --port") from None
+    if page.mcp_error:
+        page.close()
+        raise InputError(page.mcp_error)
     if block:
         print(f"waveletgpt is open on {page.local_url} (Ctrl-C ends it)", flush=True)
         page.block_thread()

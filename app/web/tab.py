@@ -1,85 +1,151 @@
-"""One tab of the page: a prompt and settings beside two columns of results, and the endpoint that does the same."""
+"""One tab of the page: a prompt bar above two cards of results."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 
-from waveletgpt.app.checkpoints import CheckpointEntry
+from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.web import components
-from waveletgpt.app.web.components import ROLES, TabComponents
+from waveletgpt.app.web.components import RANDOM_SEED, TabComponents
 from waveletgpt.app.web.handlers import Handlers
-from waveletgpt.app.web.inputs import Inputs
 from waveletgpt.app.web.markup import note
+from waveletgpt.app.web.scripts import address
+from waveletgpt.app.web.session import CARDS, Session
+from waveletgpt.app.web.transport import transport
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_tab(modality: AppModality[Any], entries: Sequence[CheckpointEntry]) -> Handlers:
-    """Add a modality's tab to the page that is being built, with the endpoint `/generate_<modality>`.
+def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserState) -> Handlers:
+    """Add a modality's tab to the page that is being built.
 
     Args:
         modality: kind of data.
-        entries: its checkpoints.
+        library: its checkpoints.
+        history: what was made on this browser, of all kinds.
 
     Returns:
         What is called when the tab's buttons are pressed.
     """
-    with gr.Row():
-        with gr.Column(scale=3, min_width=290):
-            prompt = components.prompt(modality, entries)
-            settings = components.settings(modality, entries)
-            with gr.Row():
-                generate = gr.Button("Generate", variant="primary", min_width=120)
-                stop = gr.Button("Stop", min_width=80)
-            status = gr.HTML(note(modality.prompt.hint))
-            with gr.Accordion("More settings", open=False):
-                settings |= components.more_settings(modality, entries)
-        with gr.Column(scale=8, min_width=300):
-            with gr.Row():
-                columns = [components.column(modality, entries, role) for role in ROLES]
-            agreement = gr.HTML()
-    with gr.Column(visible=False):
-        answers = [components.answer(modality, role) for role in ROLES]
-        call = gr.Button()
-    tab = TabComponents(gr.State(None), status, agreement, columns, answers)
-    handlers = Handlers(modality, entries, tab)
-    baseline, wavelet = (column.checkpoint for column in columns)
-    inputs = [*Inputs(prompt=prompt, baseline=baseline, wavelet=wavelet, **settings)]
-
-    for column in columns:
-        column.checkpoint.change(handlers.card, column.checkpoint, column.card, **PRIVATE)
-    # One run at a time. The values come as they are, since `Inputs` checks them.
-    work = {"preprocess": False, "concurrency_limit": 1, "concurrency_id": modality.name}
-    # "multiple", since with the default, "once", a chained event that still runs drops the next press.
-    chained = {"trigger_mode": "multiple", **PRIVATE}
-    begin = generate.click(handlers.begin, None, [tab.generation, status], queue=False, **PRIVATE)
-    run = begin.then(handlers.generate, [tab.generation, *inputs], tab.shown, **work, **chained)
-    lines = [column.metrics for column in columns]
-    score = run.success(handlers.score, tab.generation, lines, concurrency_id="score", **chained)
-    generate.click(None, cancels=[run, score])
-    stop.click(handlers.stop, tab.generation, None, queue=False, **PRIVATE)
-    # The endpoint reads the page's inputs, so it has their bounds and defaults.
-    call.click(
-        handlers.answer,
-        inputs,
-        [output for answer in answers for output in answer.outputs],
-        api_name=f"generate_{modality.name}",
-        api_description=_description(modality),
-        **work,
+    entries = library.entries()
+    chosen = components.default_checkpoints(entries)
+    wavelet = entries.get(chosen[1] or "")
+    example = gr.State("")
+    with gr.Column(elem_classes="bar"):
+        with gr.Row():
+            with gr.Column(scale=5, min_width=280):
+                prompt = components.prompt(modality)
+            with gr.Column(scale=1, min_width=150):
+                generate = gr.Button("Generate", variant="primary", elem_classes="generate")
+                dice = gr.Button("Another", elem_classes="dice")
+        titles = [[one.title] for one in modality.examples()]
+        examples = gr.Dataset(
+            components=[gr.Textbox(visible=False)],
+            samples=titles,
+            label="Or begin with",
+            type="index",
+            elem_classes="examples",
+        )
+        passage = components.passage(modality) if modality.prompt.suffixes else None
+        with gr.Row():
+            settings = components.settings(modality, wavelet)
+        with gr.Accordion("More settings", open=False):
+            settings |= components.more_settings(modality, wavelet)
+        status = gr.HTML(note(modality.prompt.hint))
+    with gr.Row(elem_classes="cards"):
+        cards = [components.card(modality, entries, number, chosen[number]) for number in range(len(CARDS))]
+    player = transport(modality.name) if modality.is_heard else None
+    agreement, losses = gr.HTML(), gr.HTML()
+    with gr.Row(elem_classes="keep"):
+        bundle = gr.DownloadButton("Save both as ZIP", size="sm", interactive=False, min_width=140)
+        place = address()
+        upload = gr.UploadButton(
+            "Open a result", size="sm", file_types=[".wav", ".mid", ".json"], type="filepath", min_width=140
+        )
+    made = gr.Dataset(
+        components=[gr.Textbox(visible=False)],
+        samples=[],
+        label="Made on this browser",
+        type="index",
+        elem_classes="history",
     )
+    tab = TabComponents(
+        gr.State(Session()),
+        gr.Number(0, visible="hidden"),
+        generate,
+        status,
+        cards,
+        player,
+        agreement,
+        losses,
+        bundle,
+        place,
+        history,
+        made,
+    )
+    handlers = Handlers(modality, library, tab)
+    sources = [prompt, example, passage.until if passage else gr.State(0)]
+    _connect(handlers, sources, examples, components.names_of(settings), settings["seed"], dice, upload)
+    if passage:
+        hear: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        first, keep = cards[0].checkpoint, settings["keep"]
+        prompt.change(handlers.new_passage, [prompt, example, first, keep], passage.outputs, **hear)
+        passage.until.release(handlers.passage, [*sources, first, keep], passage.outputs, **hear)
+        keep.release(handlers.passage, [*sources, first, keep], passage.outputs, **hear)
     return handlers
 
 
-def _description(modality: AppModality[Any]) -> str:
-    files = "".join(f"a {suffix} file, " for suffix in modality.files)
-    early = "while the results grow" + ("" if modality.heard_early or not files else ", files at the end")
-    return (
-        f"Continue a {modality.name} prompt with a baseline and a wavelet checkpoint, side by side. length and keep "
-        f"(how much of the prompt's end the results begin with) are in {modality.unit}. top_k 0, top_p 1, min_p 0 and "
-        f"repetition_penalty 1 change nothing. Returns for each checkpoint {files}{'and ' if files else ''}its "
-        "metrics: bits_per_token is the model's own loss on what it wrote, bits_per_token_by_other the other model's "
-        "loss on it (it comes last and is null until then), first_divergence how many new tokens the two have in "
-        f"common before the first that differs (null if none does). Answers come {early}."
-    )
+def _connect(  # noqa: PLR0917
+    handlers: Handlers,
+    sources: list[Component],
+    examples: gr.Dataset,
+    settings: list[Component],
+    seed: Component,
+    dice: gr.Button,
+    upload: gr.UploadButton,
+) -> None:
+    """Connect the tab's buttons to the handlers."""
+    tab = handlers.tab
+    checkpoints = [card.checkpoint for card in tab.cards]
+    begun = tab.begun
+    at_once: dict[str, Any] = {"queue": False, "preprocess": False, **PRIVATE}
+
+    prompt = sources[0]
+    asked = [tab.session, *sources, *checkpoints, *settings]
+    tab.generate.click(handlers.press, asked, begun, **at_once)
+    thrown = dice.click(None, None, seed, js=RANDOM_SEED, api_visibility="private")
+    thrown.then(handlers.generate, asked, begun, **at_once)
+    for number, card in enumerate(tab.cards):
+        card.go_on.click(partial(handlers.go_on, number), tab.session, begun, **at_once)
+        card.branch.click(partial(handlers.branch, number), [tab.session, *checkpoints, *settings], begun, **at_once)
+        card.undo.click(partial(handlers.undo, number), tab.session, tab.shown, **PRIVATE)
+        card.variation.input(partial(handlers.choose, number), [tab.session, card.variation], tab.shown, **PRIVATE)
+        card.checkpoint.input(handlers.chosen, card.checkpoint, card.about, **at_once)
+        card.checkpoint.focus(handlers.choices, card.checkpoint, card.checkpoint, **at_once)
+    upload.upload(handlers.open_file, [tab.session, upload], begun, **at_once)
+    examples.click(handlers.take_example, examples, sources, **PRIVATE)
+    for change in prompt_changes(prompt):  # a person's own prompt is no example, and is used to its end
+        change(lambda: ("", 0), None, sources[1:], queue=False, **PRIVATE)
+    tab.history.change(handlers.listed, tab.history, tab.made, queue=False, **PRIVATE)
+    tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **PRIVATE)
+    # One run at a time for all visitors. It reads nothing but the session, and has the same outputs whoever began it.
+    chained: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
+    work = {"concurrency_limit": 1, "concurrency_id": handlers.modality.name, **chained}
+    run = tab.presses.change(handlers.run, [tab.session, tab.history], tab.shown, **work)
+    run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **PRIVATE)
+    run.success(handlers.score, tab.session, tab.losses, concurrency_id="score", **chained)
+
+
+def arrive(item: gr.Tab, handlers: Handlers) -> None:
+    """Let the tab show something when it is opened."""
+    tab = handlers.tab
+    item.select(handlers.arrive, tab.session, tab.begun, queue=False, **PRIVATE)
+    item.select(handlers.listed, tab.history, tab.made, queue=False, **PRIVATE)
+
+
+def prompt_changes(prompt: Component) -> list[Any]:
+    """The events by which a person changes the prompt."""
+    return [getattr(prompt, name) for name in ("input", "upload", "clear") if hasattr(prompt, name)]

@@ -1,4 +1,4 @@
-"""The handlers of the page, and its HTTP endpoints called by a client."""
+"""The handlers of the page: what each press does to the cards of its tab."""
 
 import itertools
 import math
@@ -6,45 +6,38 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
-import httpx
 import pytest
-import soundfile
 import torch
-from gradio_client import Client, handle_file
-from gradio_client.exceptions import AppError
-from symusic.core import ScoreTick
 
-from waveletgpt.app import results, streaming
-from waveletgpt.app.checkpoints import find_checkpoints
-from waveletgpt.app.modalities.base import load_modality
-from waveletgpt.app.web.handlers import Generation, Handlers
-from waveletgpt.app.web.inputs import Inputs
+from waveletgpt.app import openings, results, streaming
+from waveletgpt.app.checkpoints import Library
+from waveletgpt.app.modalities.base import Prompt, load_modality
+from waveletgpt.app.openings import opening, write_opening
+from waveletgpt.app.recipe import find_recipe
+from waveletgpt.app.results import Result, grow, load_named, new_result
+from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.page import build_page, open_page
+from waveletgpt.app.web.session import Session
 from waveletgpt.app.web.tab import build_tab
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.generation import Step, generate
+from waveletgpt.models.sampling import Sampling
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 
-PROMPT = {
-    "prompt": "a",
-    "baseline": "text-baseline",
-    "wavelet": "text-haar",
-    "length": 60,
-    "temperature": 1,
-    "top_k": 0,
-    "top_p": 1,
-    "min_p": 0,
-    "seed": 0,
-    "keep": 100,
-    "repetition_penalty": 1,
-}
+WORDS = 11
+"""Length of the results of text: 61 characters."""
+SETTINGS = Settings(WORDS, 1, 0, 1, True, 100, 0, 1, 0, 1)
+SECONDS = {"length": 0.1, "keep": 1}
+NOTES = {"length": 20, "keep": 100}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,309 +46,496 @@ def ready() -> None:
     streaming.make_ready()
 
 
-@pytest.fixture(scope="module")
-def client(page_url: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
-    return Client(page_url, verbose=False, download_files=tmp_path_factory.mktemp("downloads"))
-
-
-def tab_of(name: str, directory: Path) -> Handlers:
-    """The handlers of a tab with the checkpoints in a directory."""
-    with gr.Blocks():
-        return build_tab(load_modality(name), [one for one in find_checkpoints(directory) if one.info.modality == name])
-
-
 @pytest.fixture
-def text(tiny_checkpoints: Path) -> Handlers:
-    return tab_of("text", tiny_checkpoints)
-
-
-@pytest.fixture
-def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiny models write less than a thousand tokens a second, as real ones may."""
+def slowly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Tiny models write less than a thousand tokens a second, and results are read often. Counts the steps."""
+    steps: list[int] = []
 
     def slow(*arguments: Any, **settings: Any) -> Iterator[Step]:
         for step in generate(*arguments, **settings):
-            time.sleep(0.001)
+            time.sleep(0.002)
+            steps.append(1)
             yield step
 
     monkeypatch.setattr(streaming, "generate", slow)
+    monkeypatch.setattr(results.grow, "__kwdefaults__", {"every": 0.02})
+    return steps
 
 
-def test_endpoints_are_typed_and_documented_and_nothing_else_is_public(client: Client) -> None:
-    api: dict[str, Any] = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(api) == {f"/generate_{name}" for name in MODALITIES}
-    for name in MODALITIES:
-        endpoint = api[f"/generate_{name}"]
-        assert [p["parameter_name"] for p in endpoint["parameters"]] == list(Inputs._fields)
-        assert all(parameter["parameter_has_default"] for parameter in endpoint["parameters"])
-        told = endpoint["returns"][-1]["python_type"]["type"]
-        for fact in ("bits_per_token: float,", "bits_per_token_by_other: float | None", "first_divergence: int | None"):
-            assert fact in told
-    kinds = {p["parameter_name"]: p["python_type"]["type"] for p in api["/generate_text"]["parameters"]}
-    assert kinds["baseline"] == "Literal['text-baseline']" and kinds["seed"] == "int"
+class Tab:
+    """A tab and a visitor, who has pressed nothing yet."""
+
+    def __init__(self, name: str, directory: Path, names: tuple[str | None, str | None] | None = None) -> None:
+        with gr.Blocks():
+            self.handlers = build_tab(load_modality(name), Library(directory, name), gr.BrowserState([]))
+        self.tab, self.session = self.handlers.tab, Session()
+        self.names = names or (f"{name}-baseline", f"{name}-haar")
+        self.history: Any = []
+        self.shown: dict[Any, Any] = {}
+
+    def run(self) -> Iterator[dict[Any, Any]]:
+        """The work after a press; what it shows is remembered."""
+        for changes in self.handlers.run(self.session, self.history):
+            self.shown |= changes
+            self.history = changes.get(self.tab.history, self.history)
+            yield changes
+
+    def finish(self, changes: dict[Any, Any]) -> str:
+        """Show what a press answers, do its work, and return the status."""
+        self.shown |= changes
+        list(self.run())
+        return self.status
+
+    def ask(self, prompt: Any = "a", example: str = "", until: float = 0, **settings: Any) -> dict[Any, Any]:
+        """Press Generate."""
+        inputs = [*self.names, *SETTINGS._replace(**settings)]
+        return self.handlers.press(self.session, prompt, example, until, *inputs)
+
+    @property
+    def status(self) -> str:
+        """The line under the buttons."""
+        return unescape(self.shown[self.tab.status])
+
+    @property
+    def results(self) -> list[Result]:
+        """The results on both cards."""
+        return [result for result in self.session.results if result]
+
+    def ids(self) -> list[list[int]]:
+        """The ids on both cards."""
+        return [result.completion.ids.tolist() for result in self.results]
 
 
-def test_text_endpoint(client: Client) -> None:
-    baseline, wavelet = client.predict(prompt="Hello ", length=60, seed=5, api_name="/generate_text")
-    assert (baseline["checkpoint"], baseline["mixer"]) == ("text-baseline", "none")
-    assert (wavelet["checkpoint"], wavelet["mixer"]) == ("text-haar", "haar")
-    for result in (baseline, wavelet):
-        assert result["tokens"] == 60 and result["text"].startswith("Hello ") and len(result["text"]) == 66
-        assert 5 < result["bits_per_token"] < 7  # an untrained model is near log2 of 67 characters
-        assert result["tokens_per_second"] > 0
-        assert 5 < result["bits_per_token_by_other"] < 8
-        assert result["bits_per_token_by_other"] != result["bits_per_token"]
-    same = baseline["first_divergence"]
-    assert same == wavelet["first_divergence"]
-    new = [result["text"][len("Hello ") :] for result in (baseline, wavelet)]
-    assert new[0][:same] == new[1][:same] and new[0][same] != new[1][same]
-    again = client.predict(prompt="Hello ", length=60, seed=5, api_name="/generate_text")
-    assert again[0]["text"] == baseline["text"]
+@pytest.fixture
+def text(tiny_checkpoints: Path) -> Tab:
+    return Tab("text", tiny_checkpoints)
 
 
-def test_audio_endpoint(client: Client, sound_file: Path) -> None:
-    first, baseline, second, _ = client.predict(
-        handle_file(sound_file), length=0.2, keep=0.3, api_name="/generate_audio"
-    )
-    assert first != second and Path(first).name == "audio-baseline-seed0.wav"
-    assert soundfile.info(first).duration == baseline["seconds"] == 0.5
+@pytest.fixture
+def music(tiny_checkpoints: Path) -> Tab:
+    return Tab("music", tiny_checkpoints)
 
 
-def test_audio_endpoint_gives_the_clip_so_far(client: Client, slowly: None) -> None:
-    begun = time.monotonic()
-    job = client.submit(None, length=5, wavelet=None, api_name="/generate_audio")
-    answers, first = [], math.inf
-    for answer in job:
-        first = min(first, time.monotonic() - begun)
-        answers.append(answer)
-        if len(answers) == 3:
-            job.cancel()
-            break
-    assert first < 10  # 2 on a machine that does nothing else
-    durations = [soundfile.info(path).duration for path, *_ in answers]
-    assert 0 < durations[0] < durations[1] < durations[2] < 5
-    assert [facts["seconds"] for _, facts, *_ in answers] == pytest.approx(durations)
-    assert all(path is None and facts is None for *_, path, facts in answers)
+def test_generate_shows_both_cards_with_files_and_a_link(text: Tab) -> None:
+    assert text.finish(text.ask(prompt="Zoé", seed=5)).startswith('<p class="note" role="status">Done in ')
+    assert "Note: é became e." in text.status
+    a, b = text.results
+    assert [one.completion.written for one in (a, b)] == [61, 61] and a.name == "text-baseline"
+    assert text.shown[text.tab.generate]["value"] == "Generate"
+    for card, result in zip(text.tab.cards, (a, b), strict=True):
+        assert unescape(text.shown[card.about]).count("trained on") == 1
+        assert text.shown[card.go_on]["interactive"] and not text.shown[card.undo]["interactive"]
+        files = {suffix: Path(text.shown[button]["value"]) for suffix, button in card.downloads.items()}
+        assert set(files) == {".txt", ".json"}
+        assert result.name.removeprefix("text-") in files[".txt"].name and "seed5" in files[".txt"].name
+    (entry,) = text.history
+    assert entry["word"] == text.shown[text.tab.address]
+    assert entry["title"] == "Zoe … text-baseline and text-haar, seed 5"
 
 
-def test_music_endpoint(client: Client, midi_file: Path) -> None:
-    midi, wav, baseline, *_ = client.predict(handle_file(midi_file), length=50, api_name="/generate_music")
-    assert len(ScoreTick(midi).tracks[0].notes) == baseline["notes"] >= 8
-    assert soundfile.info(wav).duration > 3
-    assert client.predict(None, length=50, api_name="/generate_music")[2]["prompt_seconds"] == 0
+def test_files_are_there_while_they_are_shown(text: Tab) -> None:
+    text.shown |= text.ask(variations=2)
+    for changes in text.run():
+        if text.tab.bundle in changes:
+            path = Path(changes[text.tab.bundle]["value"])
+            names = zipfile.ZipFile(path).namelist()
+            assert len(names) == 4 and {name[:2] for name in names} == {"A-", "B-"}
+            for suffix, button in text.tab.cards[0].downloads.items():
+                file = Path(changes[button]["value"])
+                assert file.suffix == suffix and file.is_file()
+                if suffix == ".json":
+                    assert find_recipe(file) == [text.results[0].recipe]
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"prompt": ""}, "the prompt is empty"),
-        ({"prompt": "Zoé"}, "character 'é' at position 2"),
+        ({"prompt": "€"}, "the model does not know € (character 1)"),
         ({"prompt": 5}, "prompt is 5; it must be text"),
-        ({"length": 10}, "length is 10 characters; it must be from 50 to 2000"),
-        ({"length": "long"}, "length is 'long'; it must be a number"),
-        ({"keep": 0}, "keep is 0 characters"),
+        ({"length": 1}, "length is 1 words; it must be from 10 to 360"),
+        ({"length": 1e9}, "length is 1e+09 words"),
+        ({"length": math.nan}, "length is nan; it must be a number below 2**64"),
+        ({"keep": 0}, "keep is 0 characters; it must be from 50 to 2000"),
         ({"temperature": None}, "temperature is empty"),
-        ({"top_k": 1.5}, "top-k is 1.5; it must be a whole number"),
-        ({"top_p": 0}, "top-p is 0"),
-        ({"min_p": 7}, "min-p is 7"),
-        ({"repetition_penalty": 0}, "repetition penalty is 0"),
-        ({"seed": -1}, "seed is -1"),
-        ({"baseline": "nowhere"}, "there is no text checkpoint 'nowhere'; choose text-baseline, text-haar"),
-        ({"baseline": None, "wavelet": None}, "no checkpoint is chosen"),
+        ({"seed": 2**64}, "it must be a number below 2**64"),
+        ({"seed": 2**64 - 1, "paired": False}, "below 2**64"),
+        ({"variations": 5}, "variations is 5"),
+        ({"names": ("nowhere", None)}, "there is no text checkpoint 'nowhere'; choose text-baseline, text-haar"),
+        ({"names": (None, None)}, "no checkpoint is chosen"),
     ],
 )
-def test_bad_input_is_one_line_on_the_page_and_at_the_endpoint(
-    text: Handlers, client: Client, wrong: dict[str, Any], told: str
-) -> None:
-    inputs = {**PROMPT, **wrong}
-    (changes,) = text.generate(Generation(), *inputs.values())
-    (message,) = changes.values()  # nothing else changes
-    assert list(changes) == [text.tab.status]
-    assert told in unescape(message) and "wrong" in message and "\n" not in message
-    with pytest.raises(AppError) as refused:
-        client.predict(**inputs, api_name="/generate_text")
-    assert told in str(refused.value) and "\n" not in str(refused.value)
+def test_bad_input_is_one_line_and_changes_nothing_else(text: Tab, wrong: dict[str, Any], told: str) -> None:
+    text.finish(text.ask())
+    before, shown = text.session.results, dict(text.shown)
+    text.names = wrong.pop("names", text.names)
+    line = text.finish(text.ask(**wrong))
+    assert told in line and "wrong" in line and "\n" not in line
+    assert text.session.results is before and not text.session.running
+    changed = {key for key, value in text.shown.items() if value is not shown[key]}
+    assert changed <= {*text.tab.begun}
+    assert text.shown[text.tab.generate]["value"] == "Generate"
 
 
-@pytest.mark.parametrize("name", ["audio", "music"])
-def test_a_corrupt_file_is_named_as_the_person_knows_it(client: Client, tmp_path: Path, name: str) -> None:
+def test_a_corrupt_file_is_named_as_the_person_knows_it(music: Tab, tmp_path: Path) -> None:
     (tmp_path / "junk.mid").write_bytes(b"junk" * 100)
-    with pytest.raises(AppError, match=r"^junk\.mid: "):
-        client.predict(handle_file(tmp_path / "junk.mid"), api_name=f"/generate_{name}")
-
-
-def test_a_file_that_was_not_uploaded_is_not_read(
-    page_url: str, sound_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[Path] = []
-    monkeypatch.setattr(load_modality("audio"), "read_prompt", lambda path, _: read.append(path))
-
-    def call(path: str) -> str:
-        """Call the endpoint without a client, which would upload the file."""
-        prompt = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        inputs = {**PROMPT, "prompt": prompt, "baseline": "audio-baseline", "wavelet": None, "length": 1, "keep": 1}
-        address = f"{page_url}gradio_api/call/generate_audio"
-        event = httpx.post(address, json={"data": [*inputs.values()]}).json()["event_id"]
-        return httpx.get(f"{address}/{event}", timeout=30).text
-
-    assert "event: error" in call(str(sound_file))
-    assert not read
-    with sound_file.open("rb") as file:
-        (uploaded,) = httpx.post(f"{page_url}gradio_api/upload", files={"files": file}).json()
-    call(uploaded)
-    assert read  # the call is valid: only the place of the file made it fail
+    told = music.finish(music.ask({"path": str(tmp_path / "junk.mid")}, **NOTES))
+    assert "junk.mid: not a MIDI file" in told and str(tmp_path) not in told
+    told = music.finish(music.handlers.open_file(music.session, {"path": str(tmp_path / "junk.mid")}))
+    assert "junk.mid holds no recipe; give a WAV, MIDI or JSON file" in told and str(tmp_path) not in told
 
 
 def test_a_vocabulary_that_does_not_match(tmp_path: Path, tiny_checkpoints: Path) -> None:
-    path = tmp_path / "text"
-    shutil.copytree(tiny_checkpoints / "text-haar", path)
-    config = path / "config.json"
+    shutil.copytree(tiny_checkpoints / "text-haar", tmp_path / "text")
+    config = tmp_path / "text" / "config.json"
     config.write_text(config.read_text().replace('"alphabet": "\\n ', '"alphabet": "\\n'))
-    handlers = tab_of("text", tmp_path)
-    inputs = {**PROMPT, "baseline": None, "wavelet": "text"}
-    (changes,) = handlers.generate(Generation(), *inputs.values())
-    assert "they must be equal" in changes[handlers.tab.status]
+    tab = Tab("text", tmp_path, (None, "text"))
+    told = tab.finish(tab.ask())
+    assert "text/config.json" in told and "they must be equal" in told and str(tmp_path) not in told
 
 
-def test_one_column_alone(text: Handlers) -> None:
-    generation, (baseline, wavelet) = Generation(), text.tab.columns
-    *_, last = text.generate(generation, *{**PROMPT, "wavelet": None}.values())
-    assert "60 characters" in last[baseline.metrics]
-    assert last[wavelet.view] == last[wavelet.metrics] == ""
-    assert "agree" not in unescape(last[text.tab.agreement]).partition(">")[2]
-    assert list(text.score(generation)) == [{baseline.metrics: gr.skip(), wavelet.metrics: gr.skip()}]
+def test_one_card_alone(text: Tab) -> None:
+    text.names = ("text-baseline", None)
+    assert "Done" in text.finish(text.ask())
+    assert text.session.results[1] is None and "blank" in text.shown[text.tab.cards[1].view]
+    assert "A and B" not in text.shown[text.tab.agreement]
+    assert list(text.handlers.score(text.session)) == [{text.tab.losses: gr.skip()}]
 
 
-def test_stopping_ends_with_what_there_is(
-    tiny_checkpoints: Path, slowly: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(results, "EVERY", 0.02)
-    handlers = tab_of("music", tiny_checkpoints)
-    inputs = {**PROMPT, "prompt": None, "baseline": "music-baseline", "wavelet": "music-haar", "length": 2000}
-    generation, status = handlers.begin()[handlers.tab.generation], handlers.tab.status
-    lines = [column.metrics for column in handlers.tab.columns]
-    running = handlers.generate(generation, *inputs.values())
-    for changes in running:
-        assert all("of 2,000 events" in changes[line] for line in lines)
-        if all("tokens/s" in changes[line] for line in lines):  # both models have begun
-            break
-    handlers.stop(generation)
-    *_, stopping, last = running
-    assert list(stopping) == [status] and "Stopping" in stopping[status]  # shown until the files are written
-    assert "Stopped" in last[status]
-    assert all("of 2,000 events" in last[line] for line in lines)
-    assert all(last[button]["interactive"] for column in handlers.tab.columns for button in column.downloads.values())
+def begun(tab: Tab) -> Iterator[dict[Any, Any]]:
+    """The work after a press, until both cards have some tokens."""
+    running = tab.run()
+    while not all(one.completion.new.numel() > 5 for one in tab.results) or len(tab.results) < 2:
+        next(running)
+    return running
 
 
-def test_no_text_cursor_blinks_after_the_end(text: Handlers, slowly: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(results, "EVERY", 0.02)
-    column, writing = text.tab.columns[0], generate
-
-    def failing(*arguments: Any, **settings: Any) -> Iterator[Step]:
-        yield from itertools.islice(writing(*arguments, **settings), 20)
-        time.sleep(0.1)
-        raise MemoryError
-
-    generation = Generation()
-    running = text.generate(generation, *{**PROMPT, "length": 2000}.values())
-    assert 'class="cursor"' in next(running)[column.view]
-    next(running)
-    generation.stopping = True
-    *_, stopped = running
-    assert "characters" in stopped[column.metrics] and 'class="cursor"' not in stopped[column.view]
-    monkeypatch.setattr(streaming, "generate", failing)
-    running = text.generate(Generation(), *PROMPT.values())
-    shown: list[dict[Any, Any]] = []
-    with pytest.raises(MemoryError):
-        for changes in running:
-            shown.append(changes)
-    assert "20 of 60" in shown[-1][column.metrics] and 'class="cursor"' not in shown[-1][column.view]
-
-
-def test_done_counts_the_time_until_a_result_can_be_played(
-    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    handlers = tab_of("music", tiny_checkpoints)
-    write = handlers.modality.write
-
-    def slow(*arguments: Any) -> None:
-        time.sleep(0.5)
-        write(*arguments)
-
-    monkeypatch.setattr(handlers.modality, "write", slow)
-    inputs = {**PROMPT, "prompt": None, "baseline": "music-baseline", "wavelet": None, "length": 50}
-    *_, last = handlers.generate(Generation(), *inputs.values())
-    assert last[handlers.tab.columns[0].player]["file"]
-    seconds = re.search(r"Done in (\d+\.\d) s", last[handlers.tab.status])
-    assert seconds and float(seconds[1]) >= 1.0  # a .mid and a .wav
+def test_stopping_keeps_what_there_is_and_continue_goes_on_from_it(text: Tab, slowly: list[int]) -> None:
+    text.shown |= text.ask(length=360)
+    running = begun(text)
+    assert 'class="cursor"' in text.shown[text.tab.cards[0].view]
+    assert "Stopping" in unescape(text.ask()[text.tab.status])
+    list(running)
+    assert "Stopped." in text.status and 'class="cursor"' not in text.shown[text.tab.cards[0].view]
+    there = text.ids()
+    assert all(5 < len(ids) < 1900 for ids in there) and len(text.history) == 1
+    text.shown |= text.handlers.go_on(0, text.session)
+    running = begun(text)
+    for _ in range(5):
+        next(running)
+    text.ask()
+    list(running)
+    a, b = text.ids()
+    assert a[: len(there[0])] == there[0] and len(a) > len(there[0])
+    assert b == there[1]  # one that was stopped does not go on by itself
+    recipe = text.results[0].recipe
+    assert len(recipe.lengths) == 2 and sum(recipe.lengths) == len(a) - 1
+    again = Tab("text", text.handlers.library.directory)
+    again.finish(again.handlers.open_word(again.session, text.shown[text.tab.address]))
+    assert again.ids() == text.ids()
 
 
-def test_the_page_tells_where_the_two_part_and_what_each_thinks_of_the_other(text: Handlers) -> None:
-    generation, lines = Generation(), [column.metrics for column in text.tab.columns]
-    *_, last = text.generate(generation, *{**PROMPT, "seed": 5}.values())
-    told = unescape(last[text.tab.agreement])
-    first, second = (one.completion.new for one in generation.results if one)
-    same = next(i for i in range(60) if first[i] != second[i])
-    expected = "The two choose differently from the first character on." if same == 0 else f"the first {same} character"
-    assert expected in told
-    for line in lines:
-        assert re.search(r"\d\.\d\d bits per character \(by the other model: …\)", unescape(last[line]))
-    *_, scored = text.score(generation)
-    one, other = (one for one in generation.results if one)
-    for line, of, by in ((lines[0], one, other), (lines[1], other, one)):
+def test_stop_before_the_first_token_keeps_the_earlier_results(text: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    text.finish(text.ask())
+    before = text.session.results
+    reading = threading.Event()
+
+    def waiting(*arguments: Any, **settings: Any) -> Iterator[Step]:
+        reading.wait(20)
+        yield from generate(*arguments, **settings)
+
+    monkeypatch.setattr(streaming, "generate", waiting)
+    text.shown |= text.ask(seed=1)
+    running = text.run()
+    assert "Reading the prompt" in unescape(next(running)[text.tab.status])
+    text.ask()
+    threading.Timer(0.2, reading.set).start()
+    list(running)
+    assert "Stopped." in text.status and len(text.history) == 1
+    if text.session.results is before:  # else a first token was quicker than the stop
+        assert text.shown[text.tab.cards[0].go_on]["interactive"]
+
+
+def test_a_press_while_waiting_for_a_turn_takes_it_back(text: Tab) -> None:
+    assert text.ask()[text.tab.generate]["value"] == "Stop"
+    changes = text.ask()
+    assert "Stopped." in changes[text.tab.status] and changes[text.tab.generate]["value"] == "Generate"
+    assert list(text.run()) == [{text.tab.status: gr.skip()}] and not text.results
+
+
+def test_a_new_wish_ends_the_work_before_it(text: Tab, slowly: list[int]) -> None:
+    text.shown |= text.ask(length=360)
+    running = begun(text)
+    inputs = [*text.names, *SETTINGS._replace(seed=7)]
+    text.handlers.generate(text.session, "b", "", 0, *inputs)
+    list(running)
+    assert all(one.completion.written < 1900 for one in text.results)
+    list(text.run())
+    assert [one.plan.sampling.seed for one in text.results] == [7, 7]
+    assert all(one.completion.done for one in text.results)
+
+
+def test_a_visitor_who_leaves_ends_the_work(text: Tab, slowly: list[int]) -> None:
+    text.shown |= text.ask(length=360)
+    threads = threading.active_count()
+    running = begun(text)
+    assert text.session.running and threading.active_count() > threads
+    running.close()  # type: ignore[attr-defined]
+    assert not text.session.running and threading.active_count() == threads
+    assert all(not one.completion.ongoing for one in text.results)
+
+
+def test_an_error_while_writing_leaves_what_there_is(text: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for error in (InputError("the model is damaged"), MemoryError()):
+
+        def failing(*arguments: Any, error: Exception = error, **settings: Any) -> Iterator[Step]:
+            yield from itertools.islice(generate(*arguments, **settings), 20)
+            time.sleep(0.5)
+            raise error
+
+        monkeypatch.setattr(streaming, "generate", failing)
+        text.shown |= text.ask()
+        if isinstance(error, InputError):
+            list(text.run())
+            assert "the model is damaged" in text.status
+        else:
+            with pytest.raises(MemoryError):
+                list(text.run())
+            assert "Something went wrong" in text.status
+            assert "Something went wrong" in text.handlers.failed(text.session)[text.tab.status]
+        assert "wrong" in text.status and not text.session.running
+        assert 0 < text.results[0].completion.written <= 20
+        assert 'class="cursor"' not in text.shown[text.tab.cards[0].view]
+        assert text.shown[text.tab.cards[0].go_on]["interactive"]
+
+
+def test_no_place_in_the_queue(text: Tab) -> None:
+    text.ask()
+    assert "Too many people are waiting" in text.handlers.failed(text.session)[text.tab.status]
+    assert text.session.wanted is None
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_continue_undo_and_opening_the_whole_again(tiny_checkpoints: Path, name: str) -> None:
+    tab = Tab(name, tiny_checkpoints)
+    settings = {"text": {}, "audio": SECONDS, "music": NOTES}[name]
+    tab.finish(tab.ask(None, **settings))
+    whole = tab.ids()
+    assert "Done" in tab.finish(tab.handlers.go_on(1, tab.session))
+    a, b = tab.ids()
+    assert a == whole[0] and b[: len(whole[1])] == whole[1] and len(b) == 2 * len(whole[1])
+    assert tab.shown[tab.tab.cards[1].undo]["interactive"] and len(tab.history) == 2
+    again = Tab(name, tiny_checkpoints)
+    assert "Done" in again.finish(again.handlers.open_made(again.session, tab.history, 0))
+    assert again.ids() == [a, b]
+    version = tab.session.version
+    *_, scored = tab.handlers.undo(1, tab.session)
+    assert tab.ids() == whole and tab.session.version > version
+    assert "to predict than" in unescape(scored[tab.tab.losses])
+    (nothing,) = tab.handlers.undo(1, tab.session)
+    assert "nothing to undo" in nothing[tab.tab.status]
+
+
+def test_both_go_on_from_one_card(text: Tab) -> None:
+    text.finish(text.ask(seed=3))
+    first = text.session.results
+    a, b = text.ids()
+    text.finish(text.handlers.branch(1, text.session, *text.names, *SETTINGS))
+    for result in text.results:
+        assert result.completion.ids[: result.completion.prompt_length].tolist() == b
+        assert result.completion.written == 61 and result.plan.sampling.seed == 3
+    assert text.results[0].before is first[0] and text.results[1].before is first[1]
+    list(text.handlers.undo(0, text.session))
+    assert text.ids()[0] == a
+    assert "keep is 1 characters" in text.finish(
+        text.handlers.branch(1, text.session, *text.names, *SETTINGS._replace(keep=1))
+    )
+
+
+def test_without_a_result_nothing_goes_on(text: Tab) -> None:
+    told = text.finish(text.handlers.go_on(0, text.session))
+    assert "there is no result on this card yet" in told
+    assert told == text.finish(text.handlers.branch(0, text.session, *text.names, *SETTINGS))
+
+
+def test_variations_are_chosen_and_have_names_and_recipes_of_their_own(text: Tab) -> None:
+    text.finish(text.ask(variations=3))
+    card = text.tab.cards[0]
+    assert text.shown[card.variation]["choices"] == ["1", "2", "3"] and text.shown[card.variation]["visible"]
+    names, recipes = [], []
+    for number in "123":
+        shown, *_, scored = text.handlers.choose(0, text.session, number)
+        names.append(Path(shown[card.downloads[".txt"]]["value"]).name)
+        recipes.append(text.results[0].recipe)
+        assert "to predict than" in unescape(scored[text.tab.losses])
+        assert ("A and B" in shown[text.tab.agreement]) == (number == "1")  # B shows its first variation
+    assert len(set(names)) == 3 and "variation3" in names[2] and "variation" not in names[0]
+    assert [recipe.variation for recipe in recipes] == [0, 1, 2]
+
+
+def test_unpaired_cards_draw_with_seeds_of_their_own(text: Tab) -> None:
+    text.names = ("text-haar", "text-haar")
+    text.finish(text.ask(seed=4, paired=False))
+    a, b = text.results
+    assert (a.plan.sampling.seed, b.plan.sampling.seed) == (4, 5) and text.ids()[0] != text.ids()[1]
+    assert "A and B" not in text.shown[text.tab.agreement]
+
+
+def test_the_page_tells_where_the_two_part_and_what_each_thinks_of_the_other(text: Tab) -> None:
+    text.finish(text.ask(seed=5))
+    a, b = text.results
+    same = next(i for i, (x, y) in enumerate(zip(a.completion.new, b.completion.new, strict=True)) if x != y)
+    expected = "A and B choose differently from the first character on." if same == 0 else f"the first {same} character"
+    assert expected in unescape(text.shown[text.tab.agreement])
+    assert "A: …" in unescape(text.shown[text.tab.losses])
+    *_, scored = text.handlers.score(text.session)
+    told = unescape(scored[text.tab.losses])
+    for name, other, of, by in (("A", "B", a, b), ("B", "A", b, a)):
         with torch.inference_mode():
             ids = torch.cat([of.task.prompt, of.completion.new])[None]
             log_probs = by.loaded.model(ids).log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
         bits = -float(log_probs[len(of.task.prompt) - 1 :].mean()) / math.log(2)
-        assert f"(by the other model: {bits:.2f})" in unescape(scored[line])
+        own = of.completion.nats_per_token / math.log(2)
+        assert f"{name} by its own model: {own:.2f} bits per character, by {other}'s model: {bits:.2f}" in told
+    scoring = text.handlers.score(text.session)
+    next(scoring)
+    text.session.results = [None, None]  # another press
+    assert list(scoring) == []
 
 
 def test_two_of_the_same_agree_in_everything(tiny_checkpoints: Path) -> None:
-    with gr.Blocks():
-        handlers = build_tab(load_modality("audio"), find_checkpoints(tiny_checkpoints))
-    inputs = {**PROMPT, "prompt": None, "baseline": "audio-haar", "wavelet": "audio-haar", "length": 0.1, "keep": 1}
-    generation = Generation()
-    *_, last = handlers.generate(generation, *inputs.values())
-    assert "The two wrote the same 400 samples (0.1000 s)." in unescape(last[handlers.tab.agreement])
-    *_, lines = handlers.score(generation)
-    for line in lines.values():  # each line shows the loss that the other model gives this sample
-        own, by_other = re.findall(r"(\d\.\d\d) bits per sample \(by the other model: (\d\.\d\d)\)", line)[0]
-        assert float(own) == pytest.approx(float(by_other), abs=0.02)
+    tab = Tab("audio", tiny_checkpoints, ("audio-haar", "audio-haar"))
+    tab.finish(tab.ask(None, **SECONDS))
+    assert "A and B wrote the same 400 samples (0.1000 s)." in unescape(tab.shown[tab.tab.agreement])
 
 
 def test_models_of_different_vocabularies_are_not_compared(
-    tiny_checkpoints: Path, tmp_path: Path, save_tiny: Any
+    tiny_checkpoints: Path, tmp_path: Path, save_tiny: Callable[..., Path]
 ) -> None:
     shutil.copytree(tiny_checkpoints / "text-baseline", tmp_path / "a")
     save_tiny(tmp_path / "b", "text", CharacterTokenizer("abc"), "haar")
-    handlers, generation = tab_of("text", tmp_path), Generation()
-    inputs = {**PROMPT, "baseline": "a", "wavelet": "b"}.values()
-    *_, last = handlers.generate(generation, *inputs)
-    assert "different vocabularies" in last[handlers.tab.agreement]
-    assert "by the other" not in last[handlers.tab.columns[0].metrics]
-    assert [value for changes in handlers.score(generation) for value in changes.values()] == [gr.skip()] * 2
-    *_, answer = handlers.answer(*inputs)
-    for facts in answer.values():
-        assert facts["first_divergence"] is None and facts["bits_per_token_by_other"] is None
+    tab = Tab("text", tmp_path, ("a", "b"))
+    tab.finish(tab.ask())
+    assert "A and B" not in tab.shown[tab.tab.agreement]
+    assert "by its own model" in tab.shown[tab.tab.losses] and "…" not in tab.shown[tab.tab.losses]
+    assert list(tab.handlers.score(tab.session)) == [{tab.tab.losses: gr.skip()}]
+    assert "b has other tokens than a" in tab.finish(tab.handlers.branch(0, tab.session, "a", "b", *SETTINGS))
 
 
-def test_sound_can_be_heard_while_it_grows(
-    tiny_checkpoints: Path, slowly: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(results, "EVERY", 0.02)
-    handlers = tab_of("audio", tiny_checkpoints)
-    monkeypatch.setattr(handlers.modality, "refresh", 0.05)
-    inputs = {**PROMPT, "prompt": None, "baseline": "audio-baseline", "wavelet": None, "length": 0.5, "keep": 1}
-    player = handlers.tab.columns[0].player
-    values = [shown[player] for shown in handlers.generate(Generation(), *inputs.values()) if player in shown]
-    assert values[0] is None  # the earlier sound is removed
-    clips = [value["pcm"] for value in values if value and "pcm" in value]
-    assert len(clips) > 2 and values[-1]["file"]["path"].endswith("audio-baseline-seed0.wav")
+def test_sound_is_heard_while_it_grows(tiny_checkpoints: Path, slowly: list[int]) -> None:
+    tab = Tab("audio", tiny_checkpoints)
+    player = tab.tab.transport
+    tab.shown |= tab.ask(None, length=0.5, keep=1)
+    tab.handlers.modality.refresh, refresh = 0.05, tab.handlers.modality.refresh
+    values = [changes[player] for changes in tab.run() if player in changes]
+    tab.handlers.modality.refresh = refresh
+    clips = [value["cards"][0]["pcm"] for value in values if value["cards"][0] and "pcm" in value["cards"][0]]
+    assert len(clips) > 2 and len({value["version"] for value in values}) == 1
     for shorter, longer in itertools.pairwise(clips):
         assert longer.startswith(shorter)  # only the new part is sent
+    assert [card["file"]["path"].endswith("seconds.wav") for card in values[-1]["cards"]] == [True, True]
 
 
-def test_the_engine_is_made_ready_once_and_waited_for(text: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_done_counts_the_time_from_the_beginning(text: Tab, slowly: list[int]) -> None:
+    seconds = re.search(r"Done in (\d+\.\d) s", text.finish(text.ask()))
+    assert seconds and float(seconds[1]) >= 0.1
+    assert re.search(r"Writing \.\.\. \d+ s left", results_of_progress(text))
+
+
+def results_of_progress(tab: Tab) -> str:
+    """The statuses of a run, one after another."""
+    tab.ask(length=100)
+    return " ".join(unescape(str(changes[tab.tab.status])) for changes in tab.run())
+
+
+def test_a_result_is_opened_from_its_file(music: Tab, tmp_path: Path) -> None:
+    music.finish(music.ask(None, **NOTES))
+    for suffix, path in music.results[1].write(music.handlers.modality, tmp_path / "files").items():
+        again = Tab("music", music.handlers.library.directory)
+        assert "Done" in again.finish(again.handlers.open_file(again.session, {"path": str(path)})), suffix
+        assert again.ids() == music.ids()[1:] and again.session.results[1] is None
+    other = Tab("audio", music.handlers.library.directory)
+    told = other.finish(other.handlers.open_file(other.session, {"path": str(path)}))
+    assert "this is a recipe for music, not for audio" in told
+
+
+def test_an_address_opens_its_results_in_its_tab(text: Tab, music: Tab) -> None:
+    text.finish(text.ask())
+    word = text.shown[text.tab.address]
+    for tab, ids in ((Tab("text", text.handlers.library.directory), text.ids()), (music, [])):
+        request: Any = SimpleNamespace(query_params={"recipe": word})
+        tab.finish(tab.handlers.arrive(tab.session, request))
+        assert tab.ids() == ids
+    damaged: Any = SimpleNamespace(query_params={"recipe": "damaged"})
+    for name, told in (("text", True), ("music", False)):
+        tab = Tab(name, text.handlers.library.directory)
+        assert ("the recipe is damaged" in tab.finish(tab.handlers.arrive(tab.session, damaged))) == told
+
+
+def test_an_example_is_known_by_its_name_and_one_that_changed_is_refused(
+    tiny_checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tab = Tab("music", tiny_checkpoints)
+    example = tab.handlers.modality.examples()[0]
+    ((path, name, _),) = tab.handlers.take_example(0)
+    assert Path(path).suffix == ".mid" and name == example.name
+    tab.finish(tab.ask({"path": path}, name, **NOTES))
+    recipe, word = tab.results[0].recipe, tab.shown[tab.tab.address]
+    assert (recipe.example, recipe.ids, recipe.title) == (example.name, "", example.title)
+    again = Tab("music", tiny_checkpoints)
+    again.finish(again.handlers.open_word(again.session, word))
+    assert again.ids() == tab.ids()
+    ids = tab.handlers.modality.example_ids
+    monkeypatch.setattr(tab.handlers.modality, "example_ids", lambda *given: ids(*given).flip(0))
+    told = again.finish(again.handlers.open_word(again.session, word))
+    assert f"the example {example.name} has changed since" in told and again.ids() == tab.ids()
+
+
+def test_the_history_survives_whatever_the_browser_kept(text: Tab) -> None:
+    text.history = [5, {"word": "x"}, {"word": 1, "title": "a", "modality": "text"}, {"modality": "text"}]
+    text.finish(text.ask())
+    assert len(text.history) == 1 and text.history[0]["time"] > 1e9
+    assert text.handlers.listed(text.history).constructor_args["samples"] == [[text.history[0]["title"]]]
+    assert text.handlers.listed("nonsense").visible is False
+    text.finish(text.ask())
+    assert len(text.history) == 1  # the same result is there once
+    gone = text.handlers.open_made(text.session, text.history, 3)
+    assert "no longer in the history" in gone[text.tab.status]
+
+
+def test_checkpoints_that_appear_later_can_be_chosen(tiny_checkpoints: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_checkpoints / "text-baseline", tmp_path / "first")
+    tab = Tab("text", tmp_path, ("first", "second"))
+    assert "there is no text checkpoint 'second'; choose first" in tab.finish(tab.ask())
+    shutil.copytree(tiny_checkpoints / "text-haar", tmp_path / "second")
+    assert tab.handlers.choices("first") == gr.update(choices=["first", "second"], value="first")
+    assert "haar" in tab.handlers.chosen("second") and "No checkpoint" in tab.handlers.chosen(None)
+    assert "Done" in tab.finish(tab.ask())
+
+
+def test_a_tab_opens_with_a_finished_pair(
+    tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openings, "FOLDER", tmp_path)
+    modality, entries = load_modality("text"), Library(tiny_checkpoints, "text").entries()
+    assert opening(modality, entries) == [None, None]
+    tab = Tab("text", tiny_checkpoints)
+    assert modality.prompt.hint in tab.finish(tab.handlers.arrive(tab.session, None))  # type: ignore[arg-type]
+    pair = [load_named(modality, entries, name) for name in tab.names]
+    prompt = Prompt(pair[0].tokenizer.encode("Hello"), title="Hello")
+    *_, made = grow([new_result(modality, one, prompt, 40, Sampling(seed=2)) for one in pair])
+    write_opening(made)
+    monkeypatch.setattr(streaming, "generate", None)  # nothing is generated
+    tab = Tab("text", tiny_checkpoints)
+    assert modality.prompt.hint in tab.finish(tab.handlers.arrive(tab.session, None))  # type: ignore[arg-type]
+    for one, result in zip(made, tab.results, strict=True):
+        assert one and one.completion.ids.equal(result.completion.ids) and one.recipe == result.recipe
+        assert result.completion.nats == pytest.approx(one.completion.nats)
+    assert tab.history == [] and tab.shown[tab.tab.cards[0].downloads[".txt"]]["interactive"]
+    assert opening(modality, {"text-haar": entries["text-haar"]}) == [None, None]
+
+
+def test_the_engine_is_made_ready_once_and_waited_for(text: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, ready = [], []
 
     def slowly() -> None:
@@ -365,7 +545,8 @@ def test_the_engine_is_made_ready_once_and_waited_for(text: Handlers, monkeypatc
 
     monkeypatch.setattr(streaming, "warm_up", slowly)
     streaming._warm_up.cache_clear()
-    running = text.generate(Generation(), *PROMPT.values())
+    text.ask()
+    running = text.run()
     assert "Preparing the engine" in next(running)[text.tab.status] and begun == []
     threads = [threading.Thread(target=streaming.make_ready) for _ in range(3)]
     for thread in threads:
@@ -374,25 +555,12 @@ def test_the_engine_is_made_ready_once_and_waited_for(text: Handlers, monkeypatc
     assert ready == [1]
     for thread in threads:
         thread.join()
-    *_, last = running
-    assert "Done" in last[text.tab.status] and begun == [1]
-
-
-def test_what_nobody_expected_is_said_on_the_page_and_raised(text: Handlers, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: Any, **settings: Any) -> Iterator[Step]:
-        raise MemoryError
-        yield
-
-    monkeypatch.setattr(streaming, "generate", fail)
-    shown = []
-    with pytest.raises(MemoryError):
-        for changes in text.generate(Generation(), *PROMPT.values()):
-            shown.append(changes[text.tab.status])
-    assert "went wrong" in shown[-1]
+    list(running)
+    assert "Done" in text.status and begun == [1]
 
 
 def test_settings_that_rule_nothing_out_are_not_passed_on() -> None:
-    sampling = Inputs(**PROMPT).request(load_modality("text")).sampling
+    sampling = SETTINGS.sampling()
     assert (sampling.top_k, sampling.top_p, sampling.min_p) == (None, None, None)
 
 

@@ -1,0 +1,51 @@
+"""What each tab opens with: a finished pair of results. They ship as recipes with their ids.
+
+`python docs/openings.py` makes them again, and a test checks them against the shipped checkpoints.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from waveletgpt.app.modalities.base import AppModality
+from waveletgpt.app.recipe import from_word, pack_ids, to_word, unpack_ids
+from waveletgpt.app.results import Entries, Result, Results, recipe_entry, remade
+from waveletgpt.common.errors import InputError
+from waveletgpt.common.files import write_text
+
+FOLDER = Path(__file__).resolve().parent / "prompts"
+
+
+def opening(modality: AppModality[Any], entries: Entries) -> Results:
+    """The ready-made results of a kind of data; empty cards if their checkpoints are not here."""
+    path = FOLDER / f"{modality.name}.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        recipes = [recipe for recipe in from_word(content["recipe"]) if recipe]
+        for recipe in recipes:
+            recipe_entry(entries, recipe)
+    except (OSError, InputError):
+        return [None, None]
+    stored = zip(recipes, content["ids"], content["nats"], strict=True)
+    return [finished(remade(modality, entries, recipe), word, nats) for recipe, word, nats in stored]
+
+
+def finished(result: Result, word: str, nats: float) -> Result:
+    """A remade result with its new ids, as if it had been generated."""
+    nothing = result.completion
+    ids = torch.cat([nothing.ids, unpack_ids(word)])
+    return replace(result, completions=(replace(nothing, ids=ids, nats=nats),))
+
+
+def write_opening(results: Results) -> None:
+    """Store complete results as what their tab opens with."""
+    whole = [result for result in results if result]
+    content = {
+        "recipe": to_word([result.recipe for result in whole]),
+        "ids": [pack_ids(result.completion.new) for result in whole],
+        "nats": [result.completion.nats for result in whole],
+    }
+    write_text(FOLDER / f"{whole[0].plan.modality}.json", json.dumps(content, indent=1) + "\n")

@@ -1,0 +1,233 @@
+"""The endpoints for programs. They share bounds and code with the page."""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import replace
+from inspect import Parameter, Signature
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import torch
+from gradio.components import Component
+from gradio.components.api_component import Api
+from gradio_client.utils import is_file_obj_with_meta
+
+from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
+from waveletgpt.app.modalities.base import AppModality, Prompt, load_modality
+from waveletgpt.app.recipe import to_word
+from waveletgpt.app.results import Results, cross_score, divergence, grow, load_named
+from waveletgpt.app.web.inputs import Settings, from_recipe, new_results, quoted, source_of
+from waveletgpt.app.web.schemas import CHECKPOINT, META, SCORE, object_schema, outputs, parameters, schema, upload
+from waveletgpt.app.web.session import CARDS
+from waveletgpt.common.errors import InputError, renamed
+from waveletgpt.models.generation import score
+
+MOST_SCORED = 1 << 16
+"""Tokens that `/score` takes."""
+
+
+def uploaded(value: Any, name: str) -> Any:
+    """The value of an `upload`. Raises InputError unless gradio has checked that it is a file that was uploaded."""
+    if value and not is_file_obj_with_meta(value):
+        raise InputError(f"{name} is {quoted(value)}; it must be an uploaded file")
+    return value
+
+
+class Endpoint:
+    """`/generate_<modality>`."""
+
+    def __init__(self, modality: AppModality[Any], library: Library) -> None:
+        self.modality, self.library = modality, library
+
+    def generate(self, prompt: Any, checkpoint_a: Any, checkpoint_b: Any, recipe: Any, *settings: Any) -> Iterator[Any]:
+        """The results of A and B as they grow. The last ones have files and each model's loss on the other's."""
+        results = self._results(prompt, [checkpoint_a, checkpoint_b], recipe, Settings(*settings))
+        answered = -math.inf
+        with closing(grow(results)) as growing:
+            for results in growing:
+                begun = all(one.completion.written for one in results if one)
+                if begun and time.monotonic() - answered >= self.modality.refresh:
+                    yield from self._answer(by_variation(results), files=self.modality.heard_early)
+                    answered = time.monotonic()
+        pairs = []
+        for pair in by_variation(results):
+            *_, scored = [pair, *cross_score(pair)]
+            pairs.append(scored)
+        yield from self._answer(pairs, files=True)
+
+    def _results(self, prompt: Any, names: list[Any], recipe: Any, settings: Settings) -> Results:
+        modality, entries = self.modality, self.library.entries()
+        if recipe:
+            if not isinstance(recipe, str):
+                raise InputError(f"recipe is {quoted(recipe)}; it must be text")
+            return from_recipe(modality, entries, recipe)
+        length = settings.within("length", modality.length, modality.unit)
+        keep = settings.within("keep", modality.keep, modality.unit)
+
+        def read(loaded: LoadedCheckpoint) -> Prompt | None:
+            with reading(modality, prompt) as source:
+                return modality.kept_prompt(source, keep, loaded.tokenizer)
+
+        return new_results(modality, entries, names, settings, length, read)
+
+    def _answer(self, pairs: list[Results], *, files: bool) -> Iterator[tuple[Any, ...]]:
+        """One object for each card, from the results of each variation."""
+        with tempfile.TemporaryDirectory() as folder:  # gradio copies the files before it asks for more
+            answers: list[list[dict[str, Any]]] = [[] for _ in CARDS]
+            for number, pair in enumerate(pairs):
+                for card, answer, result in zip(CARDS, answers, pair, strict=True):
+                    if result:
+                        paths = result.write(self.modality, Path(folder, card, str(number))) if files else {}
+                        answer.append(
+                            {
+                                **result.facts(self.modality),
+                                "first_divergence": divergence(pair),
+                                "recipe": to_word([result.recipe]),
+                                "files": {suffix[1:]: served(path) for suffix, path in paths.items()},
+                            }
+                        )
+            yield tuple((answer and {**answer[0], "variations": answer}) or None for answer in answers)
+
+
+def by_variation(results: Results) -> list[Results]:
+    """The results with each of their variations chosen."""
+    count = max(len(result.completions) for result in results if result)
+    return [[result and replace(result, chosen=number) for result in results] for number in range(count)]
+
+
+def served(path: Path) -> dict[str, Any]:
+    """A file in an answer. Gradio copies it and adds its address."""
+    return {"path": str(path), "meta": META}
+
+
+@contextmanager
+def reading(modality: AppModality[Any], prompt: Any) -> Iterator[str | Path | None]:
+    """The source of a prompt; within the block, an upload is called by its own name in errors."""
+    source = source_of(modality, uploaded(prompt, "prompt") if modality.prompt.suffixes else prompt)
+    with renamed(source, source.name) if isinstance(source, Path) else nullcontext():
+        yield source
+
+
+def add_endpoints(libraries: dict[str, Library]) -> None:
+    """Add `/generate_<modality>` for each kind of data that has checkpoints, `/checkpoints` and `/score` to the page.
+
+    Args:
+        libraries: the checkpoints of each kind of data.
+    """
+    with gr.Column(visible=False):
+        for name, library in libraries.items():
+            if library.entries():
+                modality = load_modality(name)
+                generate, inputs = Endpoint(modality, library).generate, parameters(modality, library)
+                serve(generate, inputs, outputs(modality), f"generate_{name}", describe(modality), name)
+        every: dict[str, Any] = {"type": "array", "items": object_schema(CHECKPOINT)}
+        about = "List the checkpoints, those that appeared since the start included."
+        serve(lambda: listed(libraries), {}, [Api(None, every, "checkpoints")], "checkpoints", about, "score")
+        asked = {
+            "checkpoint": Api("", schema("string", "Name of a checkpoint, as /checkpoints lists it."), "checkpoint"),
+            "text": Api("", schema("string", "What to score, for a text checkpoint."), "text"),
+            "file": upload("What to score, for another checkpoint: an audio file or a MIDI file."),
+        }
+        about = "Score a text or a file under a checkpoint: the bits of each token in its context, and their mean."
+        answer = [Api(None, object_schema(SCORE), "score")]
+        serve(lambda *values: scored(libraries, *values), asked, answer, "score", about, "score")
+
+
+def serve(  # noqa: PLR0917
+    function: Callable[..., Any],
+    inputs: dict[str, Component],
+    outputs: list[Component],
+    name: str,
+    description: str,
+    queue: str,
+) -> None:
+    """Serve `function`, whose arguments are called as `inputs` are, as an endpoint and as an MCP tool of this name."""
+
+    def answer(*values: Any) -> Any:
+        with _one_line():
+            return function(*values)
+
+    def answers(*values: Any) -> Iterator[Any]:
+        with _one_line():
+            yield from function(*values)
+
+    endpoint: Any = answers if name.startswith("generate") else answer
+    # Gradio takes the names and defaults of arguments from the signature; MCP its texts from name and docstring.
+    endpoint.__signature__ = Signature(
+        [Parameter(one, Parameter.POSITIONAL_OR_KEYWORD, default=None) for one in inputs]
+    )
+    sentences = [f"    {one}: {component.api_info()['description']}" for one, component in inputs.items()]
+    endpoint.__name__, endpoint.__doc__ = name, "\n".join([description, "Args:", *sentences])
+    gr.Button().click(
+        endpoint,
+        [*inputs.values()],
+        outputs,
+        api_name=name,
+        api_description=description,
+        concurrency_limit=1,
+        concurrency_id=queue,
+        preprocess=False,
+    )
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Answer bad input with its one line, and keep it out of the log."""
+    try:
+        yield
+    except InputError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def describe(modality: AppModality[Any]) -> str:
+    """What `/generate_<modality>` does."""
+    return (
+        f"Continue a {modality.name} prompt with two checkpoints, A and B. Returns an object for each, with the facts, "
+        "the files and the recipe of its result; null for a side without checkpoint. Answers come while the results "
+        f"grow; files {'too' if modality.heard_early else 'at the end'}."
+    )
+
+
+def listed(libraries: dict[str, Library]) -> list[dict[str, Any]]:
+    """All checkpoints, as `CHECKPOINT` describes them."""
+    return [
+        {
+            "name": entry.name,
+            "modality": entry.info.modality,
+            "mixer": entry.info.model.mixer,
+            "digest": entry.digest,
+            "steps": entry.info.steps,
+            "tokens": entry.info.tokens,
+            "losses": entry.info.losses,
+            "sampling": entry.info.sampling,
+        }
+        for library in libraries.values()
+        for entry in library.entries().values()
+    ]
+
+
+def scored(libraries: dict[str, Library], name: Any, text: Any, file: Any) -> dict[str, Any]:
+    """Bits of each token of a text or a file under a checkpoint, as `SCORE` describes them."""
+    entries = {entry.name: entry for library in libraries.values() for entry in library.entries().values()}
+    if not isinstance(name, str) or name not in entries:
+        raise InputError(f"there is no checkpoint {quoted(name)}; /checkpoints lists them")
+    modality = load_modality(entries[name].info.modality)
+    loaded = load_named(modality, entries, name)
+    with reading(modality, file if modality.prompt.suffixes else text) as source:
+        if source is None:
+            raise InputError(f"{name} scores {modality.name}; give {'a file' if modality.prompt.suffixes else 'text'}")
+        ids = modality.read_prompt(source, loaded.tokenizer).ids
+    if len(ids) > MOST_SCORED:
+        raise InputError(f"this has {len(ids):,} {modality.tokens}; give {MOST_SCORED:,} at most")
+    start = loaded.tokenizer.start
+    bits = -score(loaded.model, torch.cat([start, ids])[None])[0, len(start) :] / math.log(2)
+    return {
+        "checkpoint": name,
+        "tokens": len(ids),
+        "bits_per_token": float(bits.mean()),
+        "bits": [round(float(one), 4) for one in bits],
+    }

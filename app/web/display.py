@@ -1,0 +1,145 @@
+"""What a tab shows of its results: while they grow, and at rest with files to play and to download."""
+
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from waveletgpt.app.checkpoints import Library
+from waveletgpt.app.modalities.base import AppModality
+from waveletgpt.app.recipe import LONGEST_LINK, to_word
+from waveletgpt.app.results import Result, Results, can_cross_score, shared_tokens
+from waveletgpt.app.web.components import Card, TabComponents
+from waveletgpt.app.web.markup import about, agreement, blank, losses
+from waveletgpt.app.web.session import CARDS, Session
+from waveletgpt.app.web.transport import Sound, card_view, read_sound, transport_value
+
+Changes = dict[Any, Any]
+"""New values by component. Components that are not in it stay as they are."""
+Files = list[dict[str, Path]]
+"""The files of each card, by suffix."""
+
+
+class Display:
+    """The cards of one tab, its player, and what is said about them."""
+
+    def __init__(self, modality: AppModality[Any], library: Library, tab: TabComponents) -> None:
+        self.modality, self.library, self.tab = modality, library, tab
+
+    def growing(self, session: Session, *, redraw: bool) -> Changes:
+        """Both cards during generation. `redraw` says whether to draw the views and fill the player again."""
+        results = session.results
+        changes: Changes = {self.tab.agreement: agreement(results, self.modality), self.tab.losses: ""}
+        if redraw:
+            changes |= self._views(results)
+        for card in self.tab.cards:
+            changes |= dict.fromkeys([*card.downloads.values(), *card.actions], gr.update(interactive=False))
+        if redraw and self.tab.transport and self.modality.heard_early:
+            changes[self.tab.transport] = self._sounds(session)
+        return changes
+
+    def at_rest(self, session: Session) -> Iterator[Changes]:
+        """Both cards at rest, with files to play and to download."""
+        results = session.results
+        with tempfile.TemporaryDirectory() as folder:  # gradio copies the files before it asks for more
+            files = [self._files(result, Path(folder) / CARDS[i]) for i, result in enumerate(results)]
+            changes = {
+                **self.without_files(results),
+                self.tab.losses: losses(results, self.modality, scoring=can_cross_score(results)),
+                self.tab.address: word_of(results, LONGEST_LINK),
+                self.tab.bundle: self._bundle(files, Path(folder)),
+            }
+            for card, paths in zip(self.tab.cards, files, strict=True):
+                for suffix, path in paths.items():
+                    changes[card.downloads[suffix]] = gr.update(value=str(path), interactive=True)
+            if self.tab.transport:
+                changes[self.tab.transport] = self._sounds(session, files)
+            yield changes
+
+    def without_files(self, results: Results) -> Changes:
+        """Both cards at rest."""
+        changes: Changes = {self.tab.agreement: agreement(results, self.modality), **self._views(results)}
+        for card, result in zip(self.tab.cards, results, strict=True):
+            changes |= self._card_at_rest(card, result)
+        return changes
+
+    def _card_at_rest(self, card: Card, result: Result | None) -> Changes:
+        """One card's buttons."""
+        changes: Changes = dict.fromkeys(card.downloads.values(), gr.update(value=None, interactive=False))
+        changes |= dict.fromkeys(card.actions, gr.update(interactive=result is not None))
+        changes[card.undo] = gr.update(interactive=bool(result and result.before))
+        count = len(result.completions) if result else 1
+        numbers = [str(number + 1) for number in range(count)]
+        chosen = str(result.chosen + 1) if result else "1"
+        changes[card.variation] = gr.update(choices=numbers, value=chosen, visible=count > 1)
+        if result:
+            entries = self.library.entries()
+            changes[card.checkpoint] = gr.update(value=result.name, choices=[*entries])
+            changes[card.about] = about(entries.get(result.name), self.modality)
+        return changes
+
+    def _views(self, results: Results) -> Changes:
+        there, shared = [result for result in results if result], shared_tokens(results)
+        if not there:
+            return {card.view: blank() for card in self.tab.cards}
+        axes = self.modality.axes([one.completion for one in there], [one.loaded.tokenizer for one in there])
+        return {
+            card.view: card_view(name, self.modality.view(result.completion, result.loaded.tokenizer, shared, axes))
+            if result
+            else blank()
+            for name, card, result in zip(CARDS, self.tab.cards, results, strict=True)
+        }
+
+    def _sounds(self, session: Session, files: Files | None = None) -> Any:
+        """The player's value: finished files, or while they grow what there is so far."""
+        sounds: list[Sound | None] = []
+        for i, (name, result) in enumerate(zip(CARDS, session.results, strict=True)):
+            label = result and f"{name.upper()}: {result.name}"
+            if not result or not label:
+                sounds.append(None)
+            elif files is not None:
+                sounds.append(read_sound(label, files[i][".wav"]))
+            else:
+                clip = self.modality.clip(result.completion, result.loaded.tokenizer)
+                sounds.append(Sound(label, clip.samples, clip.sample_rate))
+        return transport_value(sounds, session.version)
+
+    def _files(self, result: Result | None, folder: Path) -> dict[str, Path]:
+        return result.write(self.modality, folder) if result else {}
+
+    def _bundle(self, files: Files, folder: Path) -> Any:
+        """One zip of both cards' files."""
+        if not any(files):
+            return gr.update(value=None, interactive=False)
+        path = folder / f"waveletgpt-{self.modality.name}.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for card, paths in zip(CARDS, files, strict=True):
+                for file in paths.values():
+                    archive.write(file, f"{card.upper()}-{file.name}")
+        return gr.update(value=str(path), interactive=True)
+
+
+def word_of(results: Results, longest: int | None = None) -> str:
+    """The recipes of both cards as one word; empty if there are none or the word is longer than `longest`."""
+    if not any(results):
+        return ""
+    word = to_word([result.recipe if result else None for result in results])
+    return "" if longest and len(word) > longest else word
+
+
+def all_begun(results: Results) -> bool:
+    """Whether every result has a token."""
+    return all(result.completion.written for result in results if result)
+
+
+def progress(results: Results) -> str:
+    """How much time is left: that of the slower model, since both run at the same time."""
+    if not all_begun(results):
+        return "Reading the prompt ..."
+    ongoing = [result.completion for result in results if result and result.completion.ongoing]
+    if not ongoing:
+        return "Preparing what to play and to download ..."
+    return f"Writing ... {max(completion.seconds_left for completion in ongoing):.0f} s left."
