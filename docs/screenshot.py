@@ -25,7 +25,7 @@ class Config:
 
     out: Path
     """PNG to write."""
-    tab: Literal["text", "audio", "music"] = "text"
+    tab: Literal["text", "audio", "music", "why"] = "text"
     """Tab to show."""
     url: str = ""
     """Address of an open page; one is opened for the picture unless given."""
@@ -35,8 +35,8 @@ class Config:
     """Text to type, or a file to upload; what the page begins with unless given."""
     length: float = 0
     """In the tab's unit; what the page begins with unless given."""
-    generate: bool = True
-    """Whether to press Generate and wait for the end."""
+    generate: bool = False
+    """Whether to press Generate and wait for the end, instead of showing what the tab opens with."""
     after: float = 0
     """Take the picture this many seconds after the press instead."""
     width: int = 1280
@@ -73,7 +73,9 @@ def take(config: Config, url: str) -> None:
         )
         page.goto(url)
         page.get_by_role("tab", name=config.tab.capitalize()).click()
-        fill(page, config)
+        if config.tab != "why":
+            page.locator(f"#{config.tab}-a :is(.sheet, .figure)").first.wait_for()  # what the tab opens with
+            fill(page, config)
         if not config.after:
             page.wait_for_timeout(1000)  # until fades have ended and the models have scored each other
         page.screenshot(path=config.out, full_page=config.whole)
@@ -90,14 +92,13 @@ def fill(page: Page, config: Config) -> None:
         page.wait_for_timeout(1500)
     panel = page.locator(f"#{config.tab}-tab")
     if config.length:
-        panel.locator("input[type=number]").first.fill(f"{config.length:g}")
+        panel.locator(".length input[type=number]").fill(f"{config.length:g}")
     if config.generate:
         panel.get_by_role("button", name="Generate").click()
         if config.after:
             page.wait_for_timeout(1000 * config.after)
         else:
             panel.get_by_text("Done in").wait_for(timeout=600_000)
-            panel.get_by_text("model: …").first.wait_for(state="detached", timeout=600_000)
 
 
 def free_port() -> int:
