@@ -45,7 +45,7 @@ class Handlers:
 
     def press(self, session: Session, *inputs: Any) -> Changes:
         """Generate on both cards; while something is wanted or being made, stop it."""
-        if session.running or session.wanted:
+        if (session.running or session.wanted) and not session.arriving:
             session.wanted = None
             session.stop()
             stopping = {self.tab.status: note("Stopping ...")}
@@ -108,8 +108,11 @@ class Handlers:
             return {self.tab.session: session}
         word = request.query_params.get("recipe", "") if request else ""
         if word and self._is_mine(word):
-            return self.open_word(session, word)
-        return self._want(session, lambda: opening(self.modality, self.library.entries()))
+            changes = self.open_word(session, word)
+        else:
+            changes = self._want(session, lambda: opening(self.modality, self.library.entries()))
+        session.arriving = True
+        return changes
 
     def open_made(self, session: Session, history: list[dict[str, Any]] | None, index: int) -> Changes:
         """Make a result of the history again."""

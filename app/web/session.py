@@ -16,6 +16,8 @@ class Session:
     """In the order of `CARDS`."""
     wanted: Callable[[], Results] | None = None
     """Makes the results to grow next; None if nothing is wanted. It may raise InputError."""
+    arriving: bool = False
+    """Whether what is wanted or running is what the tab opens with, which a press replaces rather than stops."""
     presses: int = 0
     """Number of times that something was wanted."""
     version: int = 0
@@ -28,7 +30,7 @@ class Session:
 
     def want(self, results: Callable[[], Results]) -> None:
         """Ask for work. What is running ends first."""
-        self.wanted = results
+        self.wanted, self.arriving = results, False
         self.presses += 1
         self.stop()
 

@@ -513,6 +513,11 @@ def test_checkpoints_that_appear_later_can_be_chosen(tiny_checkpoints: Path, tmp
     assert "Done" in tab.finish(tab.ask())
 
 
+def test_a_press_replaces_what_a_tab_opens_with(text: Tab) -> None:
+    text.handlers.arrive(text.session, None)  # type: ignore[arg-type]
+    assert "Done" in text.finish(text.ask())
+
+
 def test_a_tab_opens_with_a_finished_pair(
     tiny_checkpoints: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def set_length(panel: Locator, length: str) -> None:
     field = panel.locator(".length input[type=number]")
     field.fill(length)
     field.press("Tab")
+    expect(panel.locator(".length input[type=range]")).to_have_value(length)
 
 
 def generate(panel: Locator, length: str = "") -> None:
@@ -230,6 +231,7 @@ def test_variations(page: Page) -> None:
     panel.get_by_role("button", name="More settings").click()
     panel.get_by_role("spinbutton", name="Variations").fill("3")
     panel.get_by_role("spinbutton", name="Variations").press("Tab")
+    expect(panel.get_by_role("slider", name="Variations")).to_have_value("3")
     generate(panel, "10")
     first = sheets(panel)
     panel.locator("#text-a").get_by_role("radio", name="3").click()
