@@ -34,7 +34,7 @@ class CheckpointEntry:
 
     @property
     def digest(self) -> str:
-        """See `digest`; empty if the weights cannot be read."""
+        """16 hexadecimal digits that tell this checkpoint from all others; empty if its weights cannot be read."""
         try:
             weights = self.info.weights_sha256 or file_sha256(self.path / "model.safetensors")
         except OSError:
@@ -74,7 +74,7 @@ class LoadedCheckpoint:
 
     @property
     def digest(self) -> str:
-        """See `digest`."""
+        """16 hexadecimal digits that tell this checkpoint from all others."""
         return digest(self.info)
 
 

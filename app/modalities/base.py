@@ -154,12 +154,12 @@ class AppModality(ABC, Generic[T]):
 
     def file_stem(self, recipe: Recipe, completion: Completion, tokenizer: T) -> str:
         """A file's name without suffix: kind, checkpoint, seed, length and the prompt's first words."""
-        parts = [self.name, recipe.checkpoint, f"seed{recipe.sampling.seed}"]
+        named = recipe.checkpoint.startswith(self.name)
+        parts = [recipe.checkpoint if named else f"{self.name} {recipe.checkpoint}", f"seed{recipe.sampling.seed}"]
         if recipe.variation:
             parts.append(f"variation{recipe.variation + 1}")
         parts += [self.describe(completion.written, tokenizer).removeprefix("about "), recipe.title]
-        words = re.findall(r"\w+(?:\.\d+)?", " ".join(parts).removeprefix(f"{self.name} {self.name}-"))
-        return "-".join([self.name, *words] if words[:1] != [self.name] else words)[:80]
+        return "-".join(re.findall(r"\w+(?:\.\d+)?", " ".join(parts)))[:80]
 
     def clip(self, completion: Completion, tokenizer: T) -> Clip:
         """The sound of a result. Needed only if `heard_early`."""

@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.components import Component
 
 from waveletgpt.app.checkpoints import CheckpointEntry
-from waveletgpt.app.modalities.base import AppModality
+from waveletgpt.app.modalities.base import AppModality, Extent
 from waveletgpt.app.web.inputs import MOST_VARIATIONS, Settings
 from waveletgpt.app.web.markup import about, blank
 from waveletgpt.app.web.session import CARDS
@@ -147,16 +147,8 @@ def default_sampling(modality: AppModality[Any], entry: CheckpointEntry | None) 
 
 def settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, Component]:
     """The settings that are always visible, by their names in `Settings`."""
-    size = modality.length_on_page
-    length = gr.Slider(
-        size.lowest,
-        size.highest,
-        size.default,
-        step=size.step,
-        label=f"Length in {modality.length_unit}",
-        min_width=150,
-        elem_classes="length",
-    )
+    label = f"Length in {modality.length_unit}"
+    length = _slider(modality.length_on_page, label=label, elem_classes="length")
     temperature = gr.Slider(
         0,
         2,
@@ -169,24 +161,22 @@ def settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[
     return {"length": length, "temperature": temperature}
 
 
+def _slider(extent: Extent, **properties: Any) -> gr.Slider:
+    """A slider with the bounds, step and default of a length."""
+    return gr.Slider(extent.lowest, extent.highest, extent.default, step=extent.step, min_width=150, **properties)
+
+
 def more_settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, Component]:
     """The settings that are folded away, by their names in `Settings`."""
-    kept, sampling = modality.keep, default_sampling(modality, entry)
+    sampling = default_sampling(modality, entry)
     top_p, min_p = sampling["top_p"] or 1.0, sampling["min_p"] or 0.0
     with gr.Row():
         seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="Equal seeds give equal results", min_width=150)
         variations = gr.Slider(
             1, MOST_VARIATIONS, 1, step=1, label="Variations", info="Results on each card", min_width=150
         )
-        keep = gr.Slider(
-            kept.lowest,
-            kept.highest,
-            kept.default,
-            step=kept.step,
-            label=f"Prompt used, in {modality.unit}",
-            info="At most this much of its end",
-            min_width=150,
-        )
+        label = f"Prompt used, in {modality.unit}"
+        keep = _slider(modality.keep, label=label, info="At most this much of its end")
         paired = gr.Checkbox(
             value=True, label="Same random numbers", info="A and B then differ only where they disagree", min_width=150
         )

@@ -283,9 +283,8 @@ class Handlers:
                     redraw = now - drawn >= self.modality.refresh
                     changes = self.display.growing(session, redraw=redraw)
                     yield {self.tab.status: note(progress(session.results)), **changes}
-                    if redraw and all_begun(
-                        session.results
-                    ):  # empty views are cheap, and the first tokens show at once
+                    # Empty views are cheap, so the first tokens show at once.
+                    if redraw and all_begun(session.results):
                         drawn = now
                     if session.stopping:
                         break
