@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from waveletgpt.app.modalities.base import AppModality
-from waveletgpt.app.recipe import from_word, pack_ids, to_word, unpack_ids
+from waveletgpt.app.recipe import Recipe, from_word, pack_ids, to_word, unpack_ids
 from waveletgpt.app.results import Entries, Result, Results, recipe_entry, remade
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import write_text
@@ -21,16 +21,28 @@ FOLDER = Path(__file__).resolve().parent / "prompts"
 
 def opening(modality: AppModality[Any], entries: Entries) -> Results:
     """The ready-made results of a kind of data; empty cards if their checkpoints are not here."""
-    path = FOLDER / f"{modality.name}.json"
+    recipes = opening_recipes(modality, entries)
+    if not recipes:
+        return [None, None]
+    content = _content(modality)
+    stored = zip(recipes, content["ids"], content["nats"], strict=True)
+    return [finished(remade(modality, entries, recipe), word, nats) for recipe, word, nats in stored]
+
+
+def opening_recipes(modality: AppModality[Any], entries: Entries) -> list[Recipe]:
+    """What `opening` is made from; empty if its checkpoints are not here. Loads no checkpoint."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        recipes = [recipe for recipe in from_word(content["recipe"]) if recipe]
+        recipes = [recipe for recipe in from_word(_content(modality)["recipe"]) if recipe]
         for recipe in recipes:
             recipe_entry(entries, recipe)
     except (OSError, InputError):
-        return [None, None]
-    stored = zip(recipes, content["ids"], content["nats"], strict=True)
-    return [finished(remade(modality, entries, recipe), word, nats) for recipe, word, nats in stored]
+        return []
+    return recipes
+
+
+def _content(modality: AppModality[Any]) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((FOLDER / f"{modality.name}.json").read_text(encoding="utf-8"))
+    return content
 
 
 def finished(result: Result, word: str, nats: float) -> Result:

@@ -26,16 +26,16 @@ class Opening:
     """Name of a ready-made prompt; empty for none."""
     seed: int
     length: float
-    """In the modality's unit."""
+    """As on the page: words, seconds or notes."""
     temperature: float | None = None
     """None for the default of B's checkpoint."""
     variation: int = 0
 
 
 OPENINGS = (
-    Opening("text", "at-the-door", 0, 600, temperature=0.6, variation=1),
+    Opening("text", "at-the-door", 0, 110, temperature=0.6, variation=1),
     Opening("audio", "", 0, 3.0),
-    Opening("music", "", 0, 500, temperature=0.9),
+    Opening("music", "", 0, 120, temperature=0.9),
 )
 
 
@@ -70,7 +70,7 @@ def made(opening: Opening, directory: Path) -> Results:
             chosen |= {"temperature": opening.temperature}
         settings: dict[str, Any] = {**chosen, "seed": opening.seed}
         samples = range(opening.variation, opening.variation + 1)
-        length = modality.count(opening.length, loaded.tokenizer)
+        length = modality.tokens_for(opening.length, loaded.tokenizer)
         wanted.append(new_result(modality, loaded, prompt, length, Sampling(**settings), samples))
     *_, results = grow(wanted)
     return results

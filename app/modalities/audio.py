@@ -61,14 +61,18 @@ class Audio(AppModality[MuLawTokenizer]):
         """Number of samples in `amount` seconds."""
         return max(1, round(amount * tokenizer.sample_rate))
 
+    def amount(self, count: int, tokenizer: MuLawTokenizer) -> float:
+        """Duration of `count` samples in seconds."""
+        return count / tokenizer.sample_rate
+
     def describe(self, count: int, tokenizer: MuLawTokenizer) -> str:
         """A number of samples in seconds, which is exact."""
-        seconds = f"{count / tokenizer.sample_rate:.4g}"
+        seconds = f"{self.amount(count, tokenizer):.4g}"
         return f"{seconds} second{'s' * (seconds != '1')}"
 
     def seconds(self, ids: Tensor, tokenizer: MuLawTokenizer) -> float:
         """How long a sound lasts."""
-        return len(ids) / tokenizer.sample_rate
+        return self.amount(len(ids), tokenizer)
 
     def cut(self, ids: Tensor, seconds: float, tokenizer: MuLawTokenizer) -> Tensor:
         """The samples of the first `seconds`."""

@@ -111,6 +111,10 @@ class AppModality(ABC, Generic[T]):
         """Convert a length above 0 from `unit` to tokens, at least 1."""
         return max(1, round(amount))
 
+    def amount(self, count: int, tokenizer: T) -> float:  # noqa: ARG002, for kinds whose tokens are not their unit
+        """Convert tokens to `unit`, the inverse of `count`."""
+        return count
+
     @abstractmethod
     def view(self, completion: Completion, tokenizer: T, shared: int = 0, axes: Any = None) -> str:
         """HTML of a finished or unfinished result, which shows where the prompt ends.

@@ -15,6 +15,7 @@ from waveletgpt.app.web.markup import about, blank
 from waveletgpt.app.web.session import CARDS
 
 TOP_K = 200  # the largest that the page offers
+COPY = '<button type="button" class="plain copy-text">Copy</button>'
 RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"
 
 
@@ -79,6 +80,8 @@ class TabComponents:
     """A zip of both cards."""
     address: gr.HTML
     """Puts a recipe into the page's address."""
+    panel: dict[str, Component]
+    """The prompt bar: "prompt", "example", "until", and the settings by their names in `Settings`."""
     history: gr.BrowserState
     """What was made on this browser, newest first."""
     made: gr.Dataset
@@ -101,20 +104,21 @@ class TabComponents:
             self.address,
             self.history,
             *([self.transport] if self.transport else []),
+            *self.panel.values(),
             *(output for card in self.cards for output in card.outputs),
         ]
 
 
-def prompt(modality: AppModality[Any]) -> Component:
-    """The input for a prompt: a recorder, an upload or a text box."""
+def prompt(modality: AppModality[Any], text: str) -> Component:
+    """The input for a prompt: a recorder, an upload, or a text box that holds `text`."""
     field, elem_id = modality.prompt, f"{modality.name}-prompt"
     if field.records:
         return gr.Audio(
             label=field.label, sources=["upload", "microphone"], type="filepath", buttons=[], elem_id=elem_id
         )
     if field.suffixes:
-        return gr.File(label=field.label, file_types=list(field.suffixes), type="filepath", height=110, elem_id=elem_id)
-    return gr.Textbox(label=field.label, lines=3, max_lines=8, elem_id=elem_id, placeholder=field.hint)
+        return gr.File(label=field.label, file_types=list(field.suffixes), type="filepath", height=140, elem_id=elem_id)
+    return gr.Textbox(text, label=field.label, lines=3, max_lines=8, elem_id=elem_id, placeholder=field.hint)
 
 
 def passage(modality: AppModality[Any]) -> Passage:
@@ -140,19 +144,31 @@ def default_checkpoints(entries: Mapping[str, CheckpointEntry]) -> list[str | No
     return [baselines[0].name, wavelets[0].name]
 
 
-def default_sampling(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, float | None]:
-    """Temperature, top_p and min_p that both cards begin with: those of B's checkpoint."""
-    return modality.sampling(entry.info if entry else None)
+def default_settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, Any]:
+    """The settings, by their names in `Settings`. Temperature, top_p and min_p are those of B's checkpoint."""
+    sampling = modality.sampling(entry.info if entry else None)
+    return {
+        "length": modality.length_on_page.default,
+        "temperature": sampling["temperature"],
+        "seed": 0,
+        "variations": 1,
+        "paired": True,
+        "keep": modality.keep.default,
+        "top_k": 0,
+        "top_p": sampling["top_p"] or 1,
+        "min_p": sampling["min_p"] or 0,
+        "repetition_penalty": 1,
+    }
 
 
-def settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, Component]:
-    """The settings that are always visible, by their names in `Settings`."""
+def settings(modality: AppModality[Any], values: Mapping[str, Any]) -> dict[str, Component]:
+    """The settings that are always visible, by their names in `Settings`, with `values`."""
     label = f"Length in {modality.length_unit}"
-    length = _slider(modality.length_on_page, label=label, elem_classes="length")
+    length = _slider(modality.length_on_page, values["length"], label=label, elem_classes="length")
     temperature = gr.Slider(
         0,
         2,
-        default_sampling(modality, entry)["temperature"],
+        values["temperature"],
         step=0.05,
         label="Tame to wild",
         info="Temperature",
@@ -161,35 +177,64 @@ def settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[
     return {"length": length, "temperature": temperature}
 
 
-def _slider(extent: Extent, **properties: Any) -> gr.Slider:
-    """A slider with the bounds, step and default of a length."""
-    return gr.Slider(extent.lowest, extent.highest, extent.default, step=extent.step, min_width=150, **properties)
+def _slider(extent: Extent, value: float, **properties: Any) -> gr.Slider:
+    """A slider with the bounds and the step of a length."""
+    return gr.Slider(extent.lowest, extent.highest, value, step=extent.step, min_width=150, **properties)
 
 
-def more_settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> dict[str, Component]:
-    """The settings that are folded away, by their names in `Settings`."""
-    sampling = default_sampling(modality, entry)
-    top_p, min_p = sampling["top_p"] or 1.0, sampling["min_p"] or 0.0
+def more_settings(modality: AppModality[Any], values: Mapping[str, Any]) -> dict[str, Component]:
+    """The settings that are folded away, by their names in `Settings`, with `values`."""
     with gr.Row():
-        seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="Equal seeds give equal results", min_width=150)
+        seed = gr.Number(
+            values["seed"], precision=0, minimum=0, label="Seed", info="Equal seeds give equal results", min_width=150
+        )
         variations = gr.Slider(
-            1, MOST_VARIATIONS, 1, step=1, label="Variations", info="Results on each card", min_width=150
+            1,
+            MOST_VARIATIONS,
+            values["variations"],
+            step=1,
+            label="Variations",
+            info="Results on each card",
+            min_width=150,
         )
         label = f"Prompt used, in {modality.unit}"
-        keep = _slider(modality.keep, label=label, info="At most this much of its end")
+        keep = _slider(modality.keep, values["keep"], label=label, info="At most this much of its end")
         paired = gr.Checkbox(
-            value=True, label="Same random numbers", info="A and B then differ only where they disagree", min_width=150
+            value=values["paired"],
+            label="Same random numbers",
+            info="A and B then differ only where they disagree",
+            min_width=150,
         )
     with gr.Row():
-        top_k = gr.Slider(0, TOP_K, 0, step=1, label="Top-k", info="Tokens to choose from; 0 for all", min_width=150)
+        top_k = gr.Slider(
+            0, TOP_K, values["top_k"], step=1, label="Top-k", info="Tokens to choose from; 0 for all", min_width=150
+        )
         top_p_slider = gr.Slider(
-            0.05, 1, top_p, step=0.01, label="Top-p", info="Probability to choose from; 1 for all", min_width=150
+            0.05,
+            1,
+            values["top_p"],
+            step=0.01,
+            label="Top-p",
+            info="Probability to choose from; 1 for all",
+            min_width=150,
         )
         min_p_slider = gr.Slider(
-            0, 0.5, min_p, step=0.01, label="Min-p", info="Least probability, as a part of the highest", min_width=150
+            0,
+            0.5,
+            values["min_p"],
+            step=0.01,
+            label="Min-p",
+            info="Least probability, as a part of the highest",
+            min_width=150,
         )
         penalty = gr.Slider(
-            1, 2, 1.0, step=0.05, label="Repetition penalty", info="Against what is there; 1 for none", min_width=150
+            1,
+            2,
+            values["repetition_penalty"],
+            step=0.05,
+            label="Repetition penalty",
+            info="Against what is there; 1 for none",
+            min_width=150,
         )
     return {
         "seed": seed,
@@ -216,6 +261,8 @@ def card(modality: AppModality[Any], entries: Mapping[str, CheckpointEntry], num
             undo = gr.Button("Undo", size="sm", interactive=False, min_width=70)
             branch = gr.Button(f"A and B go on from {name}", size="sm", interactive=False, min_width=150)
         with gr.Row():
+            if modality.is_printed:
+                gr.HTML(COPY, min_width=80)
             downloads = {
                 suffix: gr.DownloadButton(f"Save {suffix[1:].upper()}", size="sm", interactive=False, min_width=80)
                 for suffix in modality.files

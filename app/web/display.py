@@ -3,6 +3,7 @@
 import tempfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from waveletgpt.app.recipe import LONGEST_LINK, to_word
 from waveletgpt.app.results import Result, Results, can_cross_score, shared_tokens
 from waveletgpt.app.web.components import Card, TabComponents
 from waveletgpt.app.web.markup import about, agreement, blank, losses
+from waveletgpt.app.web.panel import panel_values, prompt_text, write_prompt
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.app.web.transport import Sound, card_view, read_sound, transport_value
 
@@ -57,6 +59,21 @@ class Display:
                     changes[card.downloads[suffix]] = gr.update(value=str(path), interactive=True)
             if self.tab.transport:
                 changes[self.tab.transport] = self._sounds(session, files)
+            yield changes
+
+    def panel(self, results: Results) -> Iterator[Changes]:
+        """The prompt bar with the prompt and the settings of opened results."""
+        there = [result for result in results if result]
+        recipes = [replace(one.plan, variation=one.task.samples[one.chosen]) for one in there]
+        recipe, tokenizer, panel = recipes[0], there[0].loaded.tokenizer, self.tab.panel
+        values = panel_values(self.modality, recipes, tokenizer)
+        changes = {panel[name]: value for name, value in values.items()}
+        with tempfile.TemporaryDirectory() as folder:  # gradio copies the file before it asks for more
+            if self.modality.is_printed:
+                changes[panel["prompt"]] = prompt_text(self.modality, recipe, tokenizer)
+            else:
+                path = write_prompt(self.modality, recipe, tokenizer, Path(folder))
+                changes |= {panel["prompt"]: path and str(path), panel["example"]: recipe.example, panel["until"]: 0}
             yield changes
 
     def without_files(self, results: Results) -> Changes:

@@ -89,7 +89,7 @@ class Handlers:
 
     def open_word(self, session: Session, word: str) -> Changes:
         """Make the results of a recipe, as it stands in an address or in the history."""
-        return self._want(session, lambda: from_recipe(self.modality, self.library.entries(), word))
+        return self._want(session, lambda: from_recipe(self.modality, self.library.entries(), word), opened=True)
 
     def open_file(self, session: Session, file: Any) -> Changes:
         """Make the results of a file that waveletgpt wrote."""
@@ -100,7 +100,7 @@ class Handlers:
                 word = to_word(find_recipe(path))
             return from_recipe(self.modality, self.library.entries(), word)
 
-        return self._want(session, results)
+        return self._want(session, results, opened=True)
 
     def arrive(self, session: Session, request: gr.Request) -> Changes:
         """Show what the page opens with: the results of the recipe in its address, else the ready-made ones."""
@@ -197,8 +197,8 @@ class Handlers:
         yield from self._show(session, message)
         yield from self.score(session)
 
-    def _want(self, session: Session, results: Callable[[], Results]) -> Changes:
-        session.want(results)
+    def _want(self, session: Session, results: Callable[[], Results], *, opened: bool = False) -> Changes:
+        session.want(results, opened=opened)
         return {
             self.tab.session: session,
             self.tab.presses: session.presses,
@@ -210,7 +210,7 @@ class Handlers:
 
     def run(self, session: Session, history: list[dict[str, Any]]) -> Iterator[Changes]:
         """Do what the session wants, and show the results as they grow, then with files to play and to download."""
-        wanted, session.wanted = session.wanted, None
+        wanted, opened, session.wanted = session.wanted, session.opened, None
         if wanted is None:
             yield {self.tab.status: gr.skip()}
             return
@@ -220,6 +220,8 @@ class Handlers:
         try:
             session.note = ""
             results = wanted()
+            if opened:
+                yield from self.display.panel(results)
             fresh = any(result.completion.ongoing for result in results if result)
             if fresh and not is_ready():
                 yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}

@@ -1,6 +1,7 @@
 """Small pieces of HTML for the page. Text from outside is escaped here."""
 
 import html
+import math
 from typing import Any
 
 from waveletgpt.app.checkpoints import CheckpointEntry
@@ -68,8 +69,9 @@ def losses(results: Results, modality: AppModality[Any], *, scoring: bool = Fals
         own = in_unit(result.completion.nats_per_token, modality.loss_unit)
         title = f"{name} by its own model: {own:.2f} {modality.loss_unit}"
         if result.nats_by_other is None:
-            what = "…" if scoring else f"{own:.2f} {modality.loss_unit} by its own model"
-            lines.append(f'<span title="{title}">{name}: {what}</span>')
+            choices, token = math.exp(result.completion.nats_per_token), modality.tokens.removesuffix("s")
+            what = f"as unsure of each {token} as of one among {choices:.1f} equally likely ones"
+            lines.append(f'<span title="{title}">{name}: {"…" if scoring else what}</span>')
             continue
         by_other = in_unit(result.nats_by_other, modality.loss_unit)
         title += f", by {other}'s model: {by_other:.2f}"

@@ -8,7 +8,7 @@ from gradio.components.api_component import Api
 
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
-from waveletgpt.app.web.components import default_checkpoints, default_sampling
+from waveletgpt.app.web.components import default_checkpoints, default_settings
 from waveletgpt.app.web.inputs import MOST_VARIATIONS
 from waveletgpt.app.web.session import CARDS
 
@@ -84,26 +84,23 @@ def parameters(modality: AppModality[Any], library: Library) -> dict[str, Compon
     """The arguments of `/generate_<modality>`, with their defaults."""
     entries, length, keep = library.entries(), modality.length, modality.keep
     first, second = default_checkpoints(entries)
-    sampling = default_sampling(modality, entries.get(second or ""))
+    given = {"checkpoint_a": first, "checkpoint_b": second, "recipe": ""}
+    values = given | default_settings(modality, entries.get(second or "")) | {"length": length.default}
     unit, known = modality.unit, ", ".join(entries)
-    rows: dict[str, tuple[Any, str, str]] = {
-        "checkpoint_a": (first, "string or null", f"Checkpoint of A, such as {known}; null for none."),
-        "checkpoint_b": (second, "string or null", "Checkpoint of B; null for none."),
-        "recipe": ("", "string", "Recipe of a result, to make it again; all other arguments are then ignored."),
-        "length": (length.default, "number", f"New {unit}, {length.lowest:g} to {length.highest:g}."),
-        "temperature": (sampling["temperature"], "number", "Below 1 tamer, above 1 wilder; 0 takes the likeliest."),
-        "seed": (0, "integer", "Seed of the random numbers, below 2**64: equal seeds give equal results on a CPU."),
-        "variations": (1, "integer", f"Results of each checkpoint, 1 to {MOST_VARIATIONS}."),
-        "paired": (True, "boolean", "Whether A and B draw with the same random numbers; else B's seed is one more."),
-        "keep": (
-            keep.default,
-            "number",
-            f"Use at most so many {unit} of the prompt's end, {keep.lowest:g} to {keep.highest:g}.",
-        ),
-        "top_k": (0, "integer", "Number of likeliest tokens to choose from; 0 for all."),
-        "top_p": (sampling["top_p"] or 1, "number", "Probability of the likeliest tokens to choose from; 1 for all."),
-        "min_p": (sampling["min_p"] or 0, "number", "Least probability, as a part of the highest; 0 for all."),
-        "repetition_penalty": (1, "number", "Above 1, tokens that are there become less likely; 1 changes nothing."),
+    rows = {
+        "checkpoint_a": ("string or null", f"Checkpoint of A, such as {known}; null for none."),
+        "checkpoint_b": ("string or null", "Checkpoint of B; null for none."),
+        "recipe": ("string", "Recipe of a result, to make it again; all other arguments are then ignored."),
+        "length": ("number", f"New {unit}, {length.lowest:g} to {length.highest:g}."),
+        "temperature": ("number", "Below 1 tamer, above 1 wilder; 0 takes the likeliest."),
+        "seed": ("integer", "Seed of the random numbers, below 2**64: equal seeds give equal results on a CPU."),
+        "variations": ("integer", f"Results of each checkpoint, 1 to {MOST_VARIATIONS}."),
+        "paired": ("boolean", "Whether A and B draw with the same random numbers; else B's seed is one more."),
+        "keep": ("number", f"Use at most so many {unit} of the prompt's end, {keep.lowest:g} to {keep.highest:g}."),
+        "top_k": ("integer", "Number of likeliest tokens to choose from; 0 for all."),
+        "top_p": ("number", "Probability of the likeliest tokens to choose from; 1 for all."),
+        "min_p": ("number", "Least probability, as a part of the highest; 0 for all."),
+        "repetition_penalty": ("number", "Above 1, tokens that are there become less likely; 1 changes nothing."),
     }
     field = modality.prompt
     about = f"{field.label}. {field.hint}"
@@ -113,7 +110,7 @@ def parameters(modality: AppModality[Any], library: Library) -> dict[str, Compon
         prompt = Api("", schema("string", about), "prompt")
     return {
         "prompt": prompt,
-        **{name: Api(value, schema(kinds, text), name) for name, (value, kinds, text) in rows.items()},
+        **{name: Api(values[name], schema(kinds, text), name) for name, (kinds, text) in rows.items()},
     }
 
 

@@ -18,6 +18,8 @@ class Session:
     """Makes the results to grow next; None if nothing is wanted. It may raise InputError."""
     arriving: bool = False
     """Whether what is wanted or running is what the tab opens with, which a press replaces rather than stops."""
+    opened: bool = False
+    """Whether what is wanted or running was opened from a recipe, whose prompt and settings go into the prompt bar."""
     presses: int = 0
     """Number of times that something was wanted."""
     version: int = 0
@@ -28,9 +30,9 @@ class Session:
     stopping: bool = False
     """Whether the work that is running shall end with what there is."""
 
-    def want(self, results: Callable[[], Results]) -> None:
+    def want(self, results: Callable[[], Results], *, opened: bool = False) -> None:
         """Ask for work. What is running ends first."""
-        self.wanted, self.arriving = results, False
+        self.wanted, self.arriving, self.opened = results, False, opened
         self.presses += 1
         self.stop()
 

@@ -8,13 +8,17 @@ from gradio.components import Component
 
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
+from waveletgpt.app.openings import opening_recipes
+from waveletgpt.app.results import recipe_entry
 from waveletgpt.app.web import components
 from waveletgpt.app.web.components import RANDOM_SEED, TabComponents
 from waveletgpt.app.web.handlers import Handlers
 from waveletgpt.app.web.markup import note
+from waveletgpt.app.web.panel import panel_values, prompt_text
 from waveletgpt.app.web.scripts import address
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.app.web.transport import transport
+from waveletgpt.tokenizers.registry import tokenizer_from_dict
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
@@ -32,12 +36,17 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
     """
     entries = library.entries()
     chosen = components.default_checkpoints(entries)
-    wavelet = entries.get(chosen[1] or "")
+    values = components.default_settings(modality, entries.get(chosen[1] or ""))
+    recipes = opening_recipes(modality, entries)
+    text = ""
+    if recipes:  # the tab opens with their results
+        tokenizer = tokenizer_from_dict(recipe_entry(entries, recipes[0]).info.tokenizer)
+        values, text = panel_values(modality, recipes, tokenizer), prompt_text(modality, recipes[0], tokenizer)
     example = gr.State("")
     with gr.Column(elem_classes="bar"):
         with gr.Row():
             with gr.Column(scale=5, min_width=280):
-                prompt = components.prompt(modality)
+                prompt = components.prompt(modality, text)
             with gr.Column(scale=1, min_width=150):
                 generate = gr.Button("Generate", variant="primary", elem_classes="generate")
                 dice = gr.Button("Another", elem_classes="dice")
@@ -51,9 +60,9 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         )
         passage = components.passage(modality) if modality.prompt.suffixes else None
         with gr.Row():
-            settings = components.settings(modality, wavelet)
+            settings = components.settings(modality, values)
         with gr.Accordion("More settings", open=False):
-            settings |= components.more_settings(modality, wavelet)
+            settings |= components.more_settings(modality, values)
         status = gr.HTML(note(modality.prompt.hint))
     with gr.Row(elem_classes="cards"):
         cards = [components.card(modality, entries, number, chosen[number]) for number in range(len(CARDS))]
@@ -63,8 +72,15 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         bundle = gr.DownloadButton("Save both as ZIP", size="sm", interactive=False, min_width=140)
         place = address()
         upload = gr.UploadButton(
-            "Open a result", size="sm", file_types=[".wav", ".mid", ".json"], type="filepath", min_width=140
+            "Open a result",
+            size="sm",
+            file_types=[".wav", ".mid", ".json"],
+            type="filepath",
+            min_width=140,
+            elem_classes="open-result",
         )
+    until = passage.until if passage else gr.State(0)
+    panel = {"prompt": prompt, "example": example, "until": until, **settings}
     made = gr.Dataset(
         components=[gr.Textbox(visible=False)],
         samples=[],
@@ -83,11 +99,12 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         losses,
         bundle,
         place,
+        panel,
         history,
         made,
     )
     handlers = Handlers(modality, library, tab)
-    sources = [prompt, example, passage.until if passage else gr.State(0)]
+    sources = [prompt, example, until]
     _connect(handlers, sources, examples, components.names_of(settings), settings["seed"], dice, upload)
     if passage:
         hear: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}

@@ -120,6 +120,20 @@ def saved(page: Page, button: Locator, folder: Path) -> Path:
     return path
 
 
+def drop(page: Page, path: Path) -> None:
+    """Drop a file on the page's heading."""
+    page.evaluate(
+        """([name, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], name));
+            const heading = document.querySelector('h1');
+            for (const type of ['dragover', 'drop'])
+                heading.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        [path.name, [*path.read_bytes()]],
+    )
+
+
 def test_text_is_written_on_both_cards(page: Page, tmp_path: Path) -> None:
     panel = opened(page, "text")
     prompt = "<b>${1+1}</b> {{value}} `x\\"
@@ -132,6 +146,10 @@ def test_text_is_written_on_both_cards(page: Page, tmp_path: Path) -> None:
     expect(panel.locator(".about-line").last).to_contain_text("GPT with haar wavelets")
     path = saved(page, panel.locator("#text-a").get_by_role("button", name="Save TXT"), tmp_path)
     assert path.read_text() == sheets(panel)[0] and path.name.startswith("text-baseline-seed0-20-words")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    panel.locator("#text-b").get_by_role("button", name="Copy").click()
+    expect(panel.locator("#text-b .copy-text")).to_have_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == sheets(panel)[1]
     bundle = saved(page, panel.get_by_role("button", name="Save both as ZIP"), tmp_path)
     assert len(zipfile.ZipFile(bundle).namelist()) == 4
 
@@ -264,8 +282,11 @@ def test_a_link_a_file_and_the_history_bring_a_result_back(page: Page, browser: 
     other.goto(page.url.partition("?")[0])
     opened(other, "music")
     expect(other.locator("#music-tab .history")).to_be_hidden()  # another visitor sees nothing of it
-    other.locator("#music-tab").get_by_text("Open a result").locator("..").locator("input").set_input_files(path)
+    opened(other, "text")
+    drop(other, path)  # opens in the tab of its kind
     expect(other.locator("#music-tab #music-a .view").get_by_role("img", name=name or "", exact=True)).to_be_visible()
+    expect(other.locator("#music-prompt")).to_contain_text("fur-elise")  # the whole panel is there again
+    expect(other.locator("#music-tab .length input[type=number]")).to_have_value("20")
     other.close()
     generate(panel, "30")
     page.reload()
@@ -273,6 +294,40 @@ def test_a_link_a_file_and_the_history_bring_a_result_back(page: Page, browser: 
     expect(panel.locator(".history button")).to_have_count(2)
     panel.locator(".history button").nth(1).click()
     expect(panel.locator("#music-b .view").get_by_role("img", name=name or "", exact=True)).to_be_visible()
+
+
+def test_opening_a_text_restores_prompt_and_settings(page: Page, tmp_path: Path) -> None:
+    panel = opened(page, "text")
+    panel.locator("#text-prompt textarea").fill("ab cd")
+    panel.get_by_role("spinbutton", name="Tame to wild").fill("0.65")
+    panel.get_by_role("button", name="More settings").click()
+    panel.get_by_role("spinbutton", name="Seed").fill("7")
+    panel.get_by_label("Same random numbers").uncheck()
+    generate(panel, "20")
+    before = sheets(panel)
+    bundle = saved(page, panel.get_by_role("button", name="Save both as ZIP"), tmp_path)
+    assert len(zipfile.ZipFile(bundle).namelist()) == 4
+    link = page.url
+    page.goto("about:blank")
+    page.goto(link)
+    done(panel)
+    assert sheets(panel) == before
+    expect(panel.locator("#text-prompt textarea")).to_have_value("ab cd")
+    expect(panel.get_by_role("spinbutton", name="Tame to wild")).to_have_value("0.65")
+    expect(panel.locator(".length input[type=number]")).to_have_value("20")
+    panel.get_by_role("button", name="More settings").click()
+    expect(panel.get_by_role("spinbutton", name="Seed")).to_have_value("7")
+    expect(panel.get_by_label("Same random numbers")).not_to_be_checked()
+    generate(panel)  # what the panel says makes the same
+    assert sheets(panel) == before
+
+
+def test_a_long_text_is_used_to_its_end(page: Page) -> None:
+    panel = opened(page, "text")
+    panel.locator("#text-prompt textarea").fill("x" * 25_000 + " at the end")
+    generate(panel, "10")
+    expect(panel.get_by_text("only the end of the prompt is used")).to_be_visible()
+    assert all("xxx at the end" in text for text in sheets(panel))
 
 
 def test_audio_goes_on_from_a_passage(page: Page, sound_file: Path, tmp_path: Path) -> None:
@@ -333,7 +388,9 @@ def test_a_checkpoint_that_appears_later_can_be_chosen(
         panel = opened(page, "text")
         panel.locator("#text-prompt textarea").fill("ab")
         generate(panel, "10")  # with one checkpoint alone
-        expect(panel.locator(".losses")).to_contain_text("bits per character by its own model")
+        expect(panel.locator(".losses")).to_have_text(
+            re.compile(r"as unsure of each character as of one among [\d.]+ equally")
+        )
         (tmp_path / "text-later").symlink_to(tiny_checkpoints / "text-haar")
         panel.get_by_label("Card B").click()
         page.get_by_role("option", name="text-later").click()
@@ -363,16 +420,36 @@ def test_a_phone_shows_the_results_and_never_scrolls_sideways(page: Page) -> Non
     page.set_viewport_size({"width": 390, "height": 800})
     for name in ("text", "audio", "music", "why"):
         page.get_by_role("tab", name=name.capitalize()).click()
+        if name != "why":
+            expect(page.locator(f"#{name}-tab").get_by_role("button", name="Generate")).to_be_visible()
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        small = page.evaluate(
+            """() => [...document.querySelectorAll('button, input, textarea, summary')]
+                .map((one) => one.closest('label, .wrap-inner') ?? one)
+                .filter((one) => one.checkVisibility({ visibilityProperty: true }) && one.offsetHeight > 1)
+                .filter((one) => Math.min(one.offsetWidth, one.offsetHeight) < 44)
+                .map((one) => one.textContent.trim() || one.ariaLabel || one.outerHTML)"""
+        )
+        assert not small
     panel = opened(page, "text")
     panel.locator("#text-prompt textarea").fill("ab")
     generate(panel, "10")
     expect(panel.locator("#text-a .sheet")).to_be_in_viewport()
-    small = panel.locator("button:visible").evaluate_all(
-        "all => all.filter(one => one.offsetHeight < 44).map(one => one.textContent.trim() || one.ariaLabel)"
-    )
-    assert not small
+
+
+@pytest.mark.parametrize("name", ["text", "audio", "music"])
+def test_generate_is_two_tabs_from_the_prompt_and_sliders_show_their_focus(page: Page, name: str) -> None:
+    panel = opened(page, name)
+    panel.locator(f"#{name}-prompt :is(textarea, button)").last.focus()
+    for _ in range(2):
+        if page.evaluate("!document.activeElement.matches('.generate')"):
+            page.keyboard.press("Tab")
+    expect(panel.get_by_role("button", name="Generate")).to_be_focused()
+    slider = panel.locator(".length input[type=range]")
+    expect(slider).to_have_css("outline-style", "none")
+    slider.press("Shift")  # focused by keyboard
+    expect(slider).to_have_css("outline-style", "solid")
 
 
 def test_the_slider_answers_at_once_and_by_keyboard(page: Page) -> None:

@@ -1,4 +1,5 @@
-// Ctrl+Enter generates in the visible tab; on a small screen a press scrolls to the results.
+// Ctrl+Enter generates in the visible tab. On a small screen a press scrolls to the results. Copy copies a text. A file
+// that is dropped anywhere but on a prompt is opened as a result.
 const visible = (selector) => [...document.querySelectorAll(selector)].find((one) => one.offsetParent !== null);
 
 document.addEventListener('keydown', (event) => {
@@ -15,4 +16,35 @@ document.addEventListener('click', (event) => {
     const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
     cards.scrollIntoView({ behavior: calm ? 'auto' : 'smooth' });
   }
+});
+
+document.addEventListener('click', async (event) => {
+  const button = event.target.closest('.copy-text');
+  const text = button?.closest('.result').querySelector('.sheet > div');
+  if (!text) return;
+  await navigator.clipboard.writeText(text.textContent);
+  button.textContent = 'Copied';
+  setTimeout(() => { button.textContent = 'Copy'; }, 1500);
+});
+
+const HOMES = { json: ['text'], mid: ['music'], wav: ['audio', 'music'] };
+const takesFiles = (event) => event.dataTransfer?.types.includes('Files') && !event.target.closest('.bar');
+
+const opener = (tab) => document.querySelector(`#${tab}-tab .open-result`)?.parentElement.querySelector('input[type=file]');
+
+document.addEventListener('dragover', (event) => { if (takesFiles(event)) event.preventDefault(); });
+
+document.addEventListener('drop', async (event) => {
+  if (!takesFiles(event)) return;
+  event.preventDefault();
+  const files = event.dataTransfer.files;
+  const homes = HOMES[files[0]?.name.split('.').pop().toLowerCase()] || [];
+  if (!homes.length) return;
+  const tab = homes.find((one) => document.getElementById(`${one}-tab`)?.offsetParent) || homes[0];
+  [...document.querySelectorAll('[role=tab]')].find((one) => one.textContent.trim().toLowerCase() === tab)?.click();
+  for (let i = 0; i < 50 && !opener(tab); i++) await new Promise((done) => { setTimeout(done, 100); });
+  const input = opener(tab);
+  if (!input) return;
+  input.files = files;
+  input.dispatchEvent(new Event('change', { bubbles: true }));
 });
