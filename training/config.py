@@ -71,6 +71,10 @@ class TrainConfig:
     allow_changes: bool = False
     """With --resume: allow settings to differ from those of the run so far, except the model's. block_size may differ
     too with rotary positions, so that training can begin with short windows."""
+    start_from: Path | None = None
+    """Begin with the weights of this checkpoint and a new optimizer, to train it further or to fine-tune it on other
+    data. The model's settings must be the checkpoint's; with rotary positions block_size may differ. Give another
+    --seed than that of its own run, so that the windows are others."""
     model: GPTConfig = field(default_factory=GPTConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     batch_size: int = 32

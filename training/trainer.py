@@ -23,6 +23,7 @@ from waveletgpt.training.ranks.parallel import gradient_sync, parallelize
 from waveletgpt.training.ranks.processes import process_group
 from waveletgpt.training.runs.progress import TrainingProgress
 from waveletgpt.training.runs.run import Run
+from waveletgpt.training.runs.start import starting_point
 from waveletgpt.training.runs.stopping import Stopped, stop_requested
 
 LOG_EVERY = 10
@@ -67,6 +68,7 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
             batches = Batches(dataset, config, processes)
             val_tokens, T = dataset.tokens("val"), config.model.block_size
             check_long_enough(val_tokens, T, f"{config.data}: the val split")
+            start = starting_point(config, dataset.info)
             val_offsets = processes.share_evenly(spread_offsets(len(val_tokens), T, config.eval_windows))
             if config.shard and processes.world == 1:
                 raise InputError("--shard splits the model among processes; start several with torchrun")
@@ -76,6 +78,9 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
         autocast = pick_autocast(config.precision, device)
         torch.manual_seed(config.seed)
         model = GPT(config.model)
+        if start:
+            model.load_state_dict(start.model.state_dict())
+        origin = start.info if start else None
         forward = parallelize(model, device, processes, shard=config.shard)
         optimizer = make_optimizer(model, config.optimizer)
         gradients = GradientCheck(model, processes, compiled=config.compile)
@@ -101,7 +106,7 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
 
         console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_first)
         with (
-            Run(config, dataset.info, model, optimizer, processes=processes, console=console) as run,
+            Run(config, dataset.info, model, optimizer, start=origin, processes=processes, console=console) as run,
             TrainingProgress(config, dataset.info, run.progress.step, console) as display,
         ):
             progress, stride = run.progress, 1

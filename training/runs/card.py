@@ -65,6 +65,8 @@ def hub_license(licence: str) -> tuple[str, str | None]:
 def portable_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings in a run.json for a checkpoint's `trained_on`, without the paths of this machine."""
     kept = {name: value for name, value in settings.items() if name not in NOT_PORTABLE}
+    if kept.get("start_from"):
+        kept["start_from"] = "/".join(Path(kept["start_from"]).parts[-2:])
     return kept | {"data": f"data/{Path(kept['data']).name}", "out": f"runs/{Path(kept['out']).name}"}
 
 
@@ -92,8 +94,10 @@ def _quoted(text: str) -> str:
 def _training(info: CheckpointInfo, row: dict[str, Any]) -> str:
     """The section on how the model was trained."""
     settings, report = info.trained_on.get("settings", {}), info.trained_on["report"]
+    start = info.trained_on.get("started_from")
     facts = {
         "steps, tokens, seed": f"{info.steps:,}, {info.tokens:,}, {info.seed}",
+        **({"begun with": _begun(start)} if start else {}),
         "training loss": f"{in_unit(row['train_loss'], report):.4f} {report}, since the evaluation before",
         "validation loss": f"{in_unit(row['val_loss'], report):.4f} {report}",
         "time": f"{row['seconds'] / 3600:.3g} hours in training steps",
@@ -105,7 +109,26 @@ def _training(info: CheckpointInfo, row: dict[str, Any]) -> str:
     if hardware := info.trained_on.get("hardware"):
         facts["hardware"] = hardware
     table = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
-    return f"## Training\n\n| | |\n|---|---|\n{table}\n{_command(info, settings)}"
+    commands = [_command(info, stage) for stage in stages(info)]
+    return f"## Training\n\n| | |\n|---|---|\n{table}\n{''.join(commands)}"
+
+
+def stages(info: CheckpointInfo) -> list[dict[str, Any]]:
+    """`trained_on` of the runs that trained a checkpoint one after the other: the first one's first."""
+    found, one = list[dict[str, Any]](), info.trained_on
+    while one:
+        found.insert(0, one)
+        one = one.get("started_from", {})
+    return found
+
+
+def _begun(start: dict[str, Any]) -> str:
+    """The checkpoint that a run began with."""
+    data = f" on {start['source']}" if "source" in start else ""
+    return (
+        f"a checkpoint of {start['steps']:,} steps and {start['tokens']:,} tokens{data}, which are counted above "
+        f"(sha256 {start['weights_sha256'][:16]})"
+    )
 
 
 def _optimizer(settings: dict[str, Any]) -> str:
@@ -116,11 +139,13 @@ def _optimizer(settings: dict[str, Any]) -> str:
     )
 
 
-def _command(info: CheckpointInfo, settings: dict[str, Any]) -> str:
-    """The command that trains the model again, and the settings that were changed on the way."""
+def _command(info: CheckpointInfo, stage: dict[str, Any]) -> str:
+    """The command of one of the `stages`, and the settings that were changed on the way."""
+    settings = stage.get("settings")
     if not settings:
         return ""
-    command = training_command({**settings, "model": asdict(info.model)})
+    model = asdict(info.model) | {"block_size": stage.get("block_size", info.model.block_size)}
+    command = training_command({**settings, "model": model})
     changes = [change for change in settings.get("changes", []) if change["step"] < info.steps]
     before = "".join(f"\nUntil step {change['step']:,}: `{as_flags(change['before'])}`.\n" for change in changes)
     return f"\n```sh\n{command}\n```\n{before}"

@@ -21,6 +21,7 @@ from waveletgpt.training.ranks.hardware import hardware_in_words
 from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.card import model_card, portable_settings
 from waveletgpt.training.runs.samples import has_sample, write_sample
+from waveletgpt.training.runs.start import started_from
 from waveletgpt.training.runs.state import State, collect, read_facts, read_state, restore, weights_in, write_state
 
 
@@ -84,10 +85,11 @@ class Run:
         model: GPT,
         optimizer: Optimizers,
         *,
+        start: CheckpointInfo | None,
         processes: Processes,
         console: Console,
     ) -> None:
-        self.config, self.data, self.model, self.optimizer = config, data, model, optimizer
+        self.config, self.data, self.model, self.optimizer, self.start = config, data, model, optimizer, start
         self.processes, self.console = processes, console
         self.out, self.state_path = config.out, config.out / "state.safetensors"
         self.digests = {split: facts["sha256"] for split, facts in data.splits.items()}
@@ -239,7 +241,7 @@ class Run:
 
     def _info(self) -> CheckpointInfo:
         """The description of a checkpoint of the last evaluation."""
-        row = self.progress.metrics[-1]
+        row, start = self.progress.metrics[-1], self.start
         on_device = replace(self.config, device=str(self.model.embedding.weight.device))
         return CheckpointInfo(
             modality=self.data.modality,
@@ -252,9 +254,10 @@ class Run:
                 "sha256": self.digests.get("train"),
                 "settings": portable_settings(self._recorded_settings()),
                 "hardware": hardware_in_words(on_device, self.processes.world),
+                **({"started_from": started_from(start)} if start else {}),
             },
-            steps=row["step"],
-            tokens=row["tokens"],
+            steps=row["step"] + (start.steps if start else 0),
+            tokens=row["tokens"] + (start.tokens if start else 0),
             seed=self.config.seed,
             losses={"train": row["train_loss"], "val": row["val_loss"]},
         )

@@ -1,0 +1,40 @@
+"""Where a run begins: with random weights, or with those of a checkpoint."""
+
+from dataclasses import asdict
+from typing import Any
+
+from waveletgpt.common.errors import InputError
+from waveletgpt.models.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
+from waveletgpt.tokenizers.registry import same_ids
+from waveletgpt.training.config import TrainConfig, as_flags
+from waveletgpt.training.data import DatasetInfo
+
+
+def starting_point(config: TrainConfig, data: DatasetInfo) -> Checkpoint | None:
+    """The checkpoint of --start-from; None without it.
+
+    Raises:
+        InputError: it cannot be loaded, its model has other settings, or its ids have another meaning in the data.
+    """
+    if config.start_from is None:
+        return None
+    checkpoint = load_checkpoint(config.start_from, modality=data.modality)
+    info = checkpoint.info
+    if not same_ids(info.tokenizer, data.tokenizer):
+        raise InputError(
+            f"{config.start_from} has another tokenizer than {config.data}; prepare the data with the checkpoint's"
+        )
+    free = {"dropout"} | ({"block_size"} if info.model.positions == "rope" else set())  # no weight depends on them
+    theirs, ours = asdict(info.model), asdict(config.model)
+    differ = {f"model.{name}": value for name, value in theirs.items() if name not in free and value != ours[name]}
+    if differ:
+        raise InputError(f"{config.start_from} has a model of other settings; give {as_flags(differ)}")
+    return checkpoint
+
+
+def started_from(info: CheckpointInfo) -> dict[str, Any]:
+    """What a later checkpoint keeps about the one that it began with."""
+    kept = ("source", "sha256", "settings", "started_from")
+    facts = {name: info.trained_on[name] for name in kept if name in info.trained_on}
+    own = {"weights_sha256": info.weights_sha256, "block_size": info.model.block_size}
+    return {**own, "steps": info.steps, "tokens": info.tokens, **facts}
