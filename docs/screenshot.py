@@ -1,13 +1,14 @@
-"""Take a picture of a tab of the page while or after it generates: `python docs/screenshot.py --tab text --out a.png`.
+"""Take pictures of the page: those of README.md, or with --out one of a tab while or after it generates.
 
-Needs Chromium and the project's `dev` extra.
+`python docs/screenshot.py` replaces docs/text.png, audio.png, music.png and why.png. Needs Chromium and the project's
+`dev` extra.
 """
 
 import shutil
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -16,16 +17,19 @@ from waveletgpt.app.web.page import open_page
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 
+DOCS = Path(__file__).resolve().parent
+Tab = Literal["text", "audio", "music", "why"]
+TABS: tuple[Tab, ...] = get_args(Tab)
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
 
 
 @dataclass(frozen=True)
 class Config:
-    """A picture of the page."""
+    """Pictures of the page."""
 
-    out: Path
-    """PNG to write."""
-    tab: Literal["text", "audio", "music", "why"] = "text"
+    out: Path | None = None
+    """PNG to write; without it, all pictures of README.md."""
+    tab: Tab = "text"
     """Tab to show."""
     url: str = ""
     """Address of an open page; one is opened for the picture unless given."""
@@ -49,14 +53,14 @@ class Config:
 def main() -> None:
     """Read the command line, take the picture."""
     config = parse(Config, description=__doc__)
-    if config.url:
-        take(config, config.url)
-        return
-    page = open_page(config.checkpoints, "127.0.0.1", free_port(), block=False)
+    pictures = [config] if config.out else [replace(config, tab=tab, out=DOCS / f"{tab}.png") for tab in TABS]
+    page = None if config.url else open_page(config.checkpoints, "127.0.0.1", free_port(), block=False)
     try:
-        take(config, page.local_url)
+        for picture in pictures:
+            take(picture, page.local_url if page else config.url)
     finally:
-        page.close()
+        if page:
+            page.close()
 
 
 def take(config: Config, url: str) -> None:
@@ -68,7 +72,7 @@ def take(config: Config, url: str) -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET.split())
         page = browser.new_page(
             viewport={"width": config.width, "height": config.height},
-            device_scale_factor=1.5,
+            device_scale_factor=1.25,
             color_scheme="dark" if config.dark else "light",
         )
         page.goto(url)
