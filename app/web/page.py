@@ -18,6 +18,7 @@ from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab
+from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.app.web.why import build_why
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
@@ -25,31 +26,35 @@ from waveletgpt.models.devices import pick_device
 
 LARGEST_UPLOAD = "50mb"
 CLEANING = (600, 3600)  # every 600 s, delete files that are older than 3600 s
-WAITING = 16  # largest number of requests in the queue
+THREADS = 512  # more than there can be places; one that waits costs nothing
 
 
-def build_page(directory: Path, results: Path = SHIPPED_REPORTS, device: str = "cpu") -> gr.Blocks:
+def build_page(
+    directory: Path, results: Path = SHIPPED_REPORTS, device: str = "cpu", visitors: Visitors | None = None
+) -> gr.Blocks:
     """Build the page.
 
     Args:
         directory: its checkpoints, of all modalities.
         results: its reports of comparisons.
         device: what its models compute on, as in `pick_device`.
+        visitors: who is there.
 
     Raises:
         InputError: one of the directories or the device does not exist.
     """
+    visitors = visitors or Visitors()
     computing = pick_device(device)
     libraries = {name: Library(directory, name, computing) for name in MODALITIES}
     with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
-        add_endpoints(libraries)  # first, so that no handler of the page takes the name of an endpoint
+        add_endpoints(libraries, visitors)  # first, so that no handler of the page takes the name of an endpoint
         gr.HTML(ABOUT, js_on_load=script("page.js"))
         history = gr.BrowserState([], storage_key="waveletgpt-history", secret="waveletgpt")  # noqa: S106, no secret
         with gr.Tabs() as tabs:
             for name in MODALITIES:
                 with gr.Tab(name.capitalize(), id=name, elem_id=f"{name}-tab") as item:
                     if libraries[name].entries():
-                        arrive(item, build_tab(load_modality(name), libraries[name], history))
+                        arrive(item, build_tab(load_modality(name), libraries[name], history, visitors))
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
             with gr.Tab("Why", id="why", elem_id="why-tab"):
@@ -97,8 +102,9 @@ def open_page(
     if not 1 <= port <= 65535:
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
-    page = build_page(directory, results, device)
-    page.queue(max_size=WAITING)
+    visitors = Visitors()
+    page = build_page(directory, results, device, visitors)
+    page.queue(default_concurrency_limit=None, api_open=False)
     Thread(
         target=make_ready, daemon=True
     ).start()  # the first press of Generate waits for it, opening the page does not
@@ -115,6 +121,8 @@ def open_page(
             ssr_mode=False,
             mcp_server=mcp,
             quiet=True,
+            max_threads=THREADS,
+            app_kwargs=visitors.app_kwargs,
             prevent_thread_lock=True,
         )
     except OSError:  # gradio's message names settings of its own

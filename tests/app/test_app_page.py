@@ -27,6 +27,7 @@ from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.page import build_page, open_page
 from waveletgpt.app.web.session import Session
 from waveletgpt.app.web.tab import build_tab
+from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.generation import Step, generate
@@ -67,7 +68,7 @@ class Tab:
 
     def __init__(self, name: str, directory: Path, names: tuple[str | None, str | None] | None = None) -> None:
         with gr.Blocks():
-            self.handlers = build_tab(load_modality(name), Library(directory, name), gr.BrowserState([]))
+            self.handlers = build_tab(load_modality(name), Library(directory, name), gr.BrowserState([]), Visitors())
         self.tab, self.session = self.handlers.tab, Session()
         self.names = names or (f"{name}-baseline", f"{name}-haar")
         self.history: Any = []
