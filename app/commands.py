@@ -6,6 +6,7 @@ from typing import Annotated
 
 import tyro
 
+from waveletgpt.app.access import Limits
 from waveletgpt.common.modalities import MODALITIES
 
 KINDS = "|".join(MODALITIES)
@@ -31,6 +32,10 @@ class App:
     only."""
     mcp: bool = False
     """Also offer the endpoints as MCP tools; needs pip install "gradio[mcp]"."""
+    auth: str | None = None
+    """USER:PASSWORD that opens the page and the endpoints, or a file with such lines. The environment variable
+    WAVELETGPT_AUTH does the same, and does not show the password to others on this machine."""
+    limits: Annotated[Limits, tyro.conf.arg(name="")] = Limits()
 
 
 @dataclass(frozen=True)

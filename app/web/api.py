@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from gradio.components.api_component import Api
 from gradio_client.utils import is_file_obj_with_meta
 
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
-from waveletgpt.app.modalities.base import AppModality, Prompt, load_modality
+from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import to_word
 from waveletgpt.app.results import PIECE, Results, cross_score, divergence, grow, load_named, ongoing, score_piece
 from waveletgpt.app.web.inputs import Settings, from_recipe, new_results, quoted, source_of
@@ -121,17 +122,18 @@ def reading(modality: AppModality[Any], prompt: Any) -> Iterator[str | Path | No
         yield source
 
 
-def add_endpoints(libraries: dict[str, Library], visitors: Visitors) -> None:
+def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModality[Any]], visitors: Visitors) -> None:
     """Add `/generate_<modality>` for each kind of data that has checkpoints, `/checkpoints` and `/score` to the page.
 
     Args:
         libraries: the checkpoints of each kind of data.
+        modalities: the kinds of data.
         visitors: who is there.
     """
     with gr.Column(visible=False):
         for name, library in libraries.items():
             if library.entries():
-                modality = load_modality(name)
+                modality = modalities[name]
                 generate, inputs = Endpoint(modality, library, visitors).generate, parameters(modality, library)
                 serve(generate, inputs, outputs(modality), f"generate_{name}", describe(modality))
         every: dict[str, Any] = {"type": "array", "items": object_schema(CHECKPOINT)}
@@ -144,7 +146,7 @@ def add_endpoints(libraries: dict[str, Library], visitors: Visitors) -> None:
         }
         about = "Score a text or a file under a checkpoint: the bits of each token in its context, and their mean."
         answer = [Api(None, object_schema(SCORE), "score")]
-        serve(lambda *values: scored(libraries, visitors, *values), asked, answer, "score", about)
+        serve(partial(scored, libraries, modalities, visitors), asked, answer, "score", about)
 
 
 def serve(  # noqa: PLR0917
@@ -217,13 +219,20 @@ def listed(libraries: dict[str, Library]) -> list[dict[str, Any]]:
     ]
 
 
-def scored(libraries: dict[str, Library], visitors: Visitors, name: Any, text: Any, file: Any) -> dict[str, Any]:
+def scored(  # noqa: PLR0917
+    libraries: dict[str, Library],
+    modalities: dict[str, AppModality[Any]],
+    visitors: Visitors,
+    name: Any,
+    text: Any,
+    file: Any,
+) -> dict[str, Any]:
     """Bits of each token of a text or a file under a checkpoint, as `SCORE` describes them."""
     entries = {entry.name: entry for library in libraries.values() for entry in library.entries().values()}
     if not isinstance(name, str) or name not in entries:
         raise InputError(f"there is no checkpoint {quoted(name)}; /checkpoints lists them")
     visitors.wait_for_reader()
-    modality = load_modality(entries[name].info.modality)
+    modality = modalities[entries[name].info.modality]
     loaded = load_named(modality, entries, name)
     with reading(modality, file if modality.prompt.suffixes else text) as source:
         if source is None:

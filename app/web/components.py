@@ -10,7 +10,7 @@ from gradio.components import Component
 
 from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality, Extent
-from waveletgpt.app.web.inputs import MOST_VARIATIONS, Settings
+from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.markup import about, blank
 from waveletgpt.app.web.session import CARDS
 
@@ -173,7 +173,7 @@ def more_settings(modality: AppModality[Any], entry: CheckpointEntry | None) -> 
     with gr.Row():
         seed = gr.Number(0, precision=0, minimum=0, label="Seed", info="Equal seeds give equal results", min_width=150)
         variations = gr.Slider(
-            1, MOST_VARIATIONS, 1, step=1, label="Variations", info="Results on each card", min_width=150
+            1, modality.most_variations, 1, step=1, label="Variations", info="Results on each card", min_width=150
         )
         label = f"Prompt used, in {modality.unit}"
         keep = _slider(modality.keep, label=label, info="At most this much of its end")

@@ -9,7 +9,6 @@ from gradio.components.api_component import Api
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.web.components import default_checkpoints, default_sampling
-from waveletgpt.app.web.inputs import MOST_VARIATIONS
 from waveletgpt.app.web.session import CARDS
 
 Schema = dict[str, Any]
@@ -93,7 +92,7 @@ def parameters(modality: AppModality[Any], library: Library) -> dict[str, Compon
         "length": (length.default, "number", f"New {unit}, {length.lowest:g} to {length.highest:g}."),
         "temperature": (sampling["temperature"], "number", "Below 1 tamer, above 1 wilder; 0 takes the likeliest."),
         "seed": (0, "integer", "Seed of the random numbers, below 2**64: equal seeds give equal results on a CPU."),
-        "variations": (1, "integer", f"Results of each checkpoint, 1 to {MOST_VARIATIONS}."),
+        "variations": (1, "integer", f"Results of each checkpoint, 1 to {modality.most_variations}."),
         "paired": (True, "boolean", "Whether A and B draw with the same random numbers; else B's seed is one more."),
         "keep": (
             keep.default,
