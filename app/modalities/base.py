@@ -119,7 +119,7 @@ class AppModality(ABC, Generic[T]):
         mine.length, mine.length_on_page = _up_to(self.length, highest), self.length_on_page
         if self.name in limits.max_length:
             step = self.length_on_page.step
-            mine.length_on_page = _up_to(self.length_on_page, max(step, highest / self.units_each // step * step))
+            mine.length_on_page = _up_to(self.length_on_page, max(step, round(math.floor(highest / self.units_each / step + 1e-9) * step, 6)))
         mine.most_variations, mine.longest_upload = limits.max_variations, limits.max_duration
         return mine
 
