@@ -1,6 +1,6 @@
 """The options of `waveletgpt app` and `waveletgpt generate`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -35,7 +35,7 @@ class App:
     auth: str | None = None
     """USER:PASSWORD that opens the page and the endpoints, or a file with such lines. The environment variable
     WAVELETGPT_AUTH does the same, and does not show the password to others on this machine."""
-    limits: Annotated[Limits, tyro.conf.arg(name="")] = Limits()
+    limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)

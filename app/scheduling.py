@@ -1,6 +1,6 @@
 """Who computes when: a line for each kind of data, a place for each visitor, and turns of a fraction of a second.
 
-A `Place` is a visitor's wish in the line of its kind. The first `AT_WORK` places of a line are at work, the others wait.
+A `Place` is a visitor's wish in the line of its kind. The first `AT_WORK` places of a line are at work, the rest wait.
 A `Turn` belongs to one model of a wish. As many turns run at once as there are cores; after a `SLICE` each gives its
 core to the next. Every second one goes to the wish with the least left to do, so a text is never kept waiting by a long
 sound. The others go round all kinds, so nothing is put off for ever.

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +29,7 @@ from waveletgpt.common.files import json_text
 
 KINDS = ("text", "audio", "music")
 TICK = 0.1  # seconds
+LONGEST = 600.0  # seconds between two answers
 QUIET = 0.05  # of a core: less is no work
 REMEMBERED = 40.0  # seconds after which the app has forgotten a visitor; `MEMORY` of app/web/visitors.py and a bit
 
@@ -111,7 +113,7 @@ def visit(app: App, share: float, number: int) -> Visit:
     """Ask for a result and read all answers."""
     kind, begun, first, error = KINDS[number % len(KINDS)], time.monotonic(), 0.0, ""
     try:
-        with httpx.stream("GET", app.post(kind, share, number), timeout=None) as answers:
+        with httpx.stream("GET", app.post(kind, share, number), timeout=LONGEST) as answers:
             event = ""
             for line in answers.iter_lines():
                 if line.startswith("event: "):
@@ -162,16 +164,16 @@ def abandoned(app: App, config: Config) -> dict[str, Any]:
 def memory(app: App, config: Config) -> dict[str, Any]:
     """Visitors that come and go, in two rounds. What the second adds was not given back after the first."""
 
-    def come(number: int) -> None:
-        httpx.get(app.call("checkpoints", []), timeout=60)
+    def come(name: str) -> None:
+        httpx.get(app.call(name, []), timeout=60)
 
     megabytes = [app.megabytes()]
     for _ in range(2):
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(come, range(config.sessions)))
+            list(pool.map(come, ["checkpoints"] * config.sessions))
         megabytes.append(app.megabytes())
         time.sleep(REMEMBERED)
-    first, second = (after - before for before, after in zip(megabytes, megabytes[1:], strict=False))
+    first, second = (after - before for before, after in pairwise(megabytes))
     return {
         "megabytes": [round(one, 1) for one in megabytes],
         "first_round_mb_per_session": round(first / config.sessions, 3),

@@ -116,10 +116,11 @@ class AppModality(ABC, Generic[T]):
             raise InputError(
                 f"--max-length of {self.name} is {highest:g} {self.unit}; it must be {self.length.lowest:g} or more"
             )
-        mine.length, mine.length_on_page = _up_to(self.length, highest), self.length_on_page
+        mine.length = _up_to(self.length, highest)
         if self.name in limits.max_length:
             step = self.length_on_page.step
-            mine.length_on_page = _up_to(self.length_on_page, max(step, round(math.floor(highest / self.units_each / step + 1e-9) * step, 6)))
+            steps = max(1, math.floor(highest / self.units_each / step + 1e-9))
+            mine.length_on_page = _up_to(self.length_on_page, round(steps * step, 6))
         mine.most_variations, mine.longest_upload = limits.max_variations, limits.max_duration
         return mine
 

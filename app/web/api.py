@@ -63,10 +63,9 @@ class Endpoint:
         pairs = []
         (turn,) = self.visitors.scheduler.turns("score", [1])
         for pair in by_variation(results):
-            scored = pair
-            for scored in turn.slices(cross_score(pair)):
+            pairs.append(pair)
+            for pairs[-1] in turn.slices(cross_score(pair)):
                 self.visitors.check_reader()
-            pairs.append(scored)
         yield from self._answer(pairs, files=True)
 
     def _results(self, prompt: Any, names: list[Any], recipe: Any, settings: Settings) -> Results:
@@ -149,7 +148,7 @@ def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModali
         serve(partial(scored, libraries, modalities, visitors), asked, answer, "score", about)
 
 
-def serve(  # noqa: PLR0917
+def serve(
     function: Callable[..., Any],
     inputs: dict[str, Component],
     outputs: list[Component],

@@ -39,9 +39,7 @@ ADVICE = "Something went wrong in the app; its log tells what."
 class Handlers:
     """The handlers of one modality's tab."""
 
-    def __init__(
-        self, modality: AppModality[Any], library: Library, tab: TabComponents, visitors: Visitors
-    ) -> None:
+    def __init__(self, modality: AppModality[Any], library: Library, tab: TabComponents, visitors: Visitors) -> None:
         self.modality, self.library, self.tab, self.visitors = modality, library, tab, visitors
         self.display = Display(modality, library, tab)
 

@@ -57,7 +57,9 @@ def build_page(
     computing = pick_device(device)
     libraries = {name: Library(directory, name, computing) for name in MODALITIES}
     with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
-        add_endpoints(libraries, modalities, visitors)  # first, so that no handler of the page takes the name of an endpoint
+        add_endpoints(
+            libraries, modalities, visitors
+        )  # first, so that no handler of the page takes the name of an endpoint
         gr.HTML(ABOUT, js_on_load=script("page.js"))
         history = gr.BrowserState([], storage_key="waveletgpt-history", secret="waveletgpt")  # noqa: S106, no secret
         with gr.Tabs() as tabs:

@@ -20,9 +20,7 @@ from waveletgpt.app.web.visitors import Visitors
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_tab(
-    modality: AppModality[Any], library: Library, history: gr.BrowserState, visitors: Visitors
-) -> Handlers:
+def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserState, visitors: Visitors) -> Handlers:
     """Add a modality's tab to the page that is being built.
 
     Args:
@@ -135,7 +133,7 @@ def _connect(  # noqa: PLR0917
         change(lambda: ("", 0), None, sources[1:], queue=False, **PRIVATE)
     tab.history.change(handlers.listed, tab.history, tab.made, queue=False, **PRIVATE)
     tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **PRIVATE)
-    # Who works when is not gradio's to say. A run reads nothing but the session, and has the same outputs whoever began it.
+    # A run reads nothing but the session, and has the same outputs whoever began it. `Scheduler` says when it works.
     work: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
     run = tab.presses.change(handlers.run, [tab.session, tab.history], tab.shown, **work)
     run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **PRIVATE)

@@ -142,6 +142,6 @@ def test_full_is_said_with_the_wait() -> None:
 
 def test_words() -> None:
     assert [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 102, 111)] == (
-        "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 111th".split()
+        ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "102nd", "111th"]
     )
     assert (in_words(0.2), in_words(8.4), in_words(300)) == ("about 1 s", "about 8 s", "about 5 minutes")
