@@ -24,7 +24,8 @@ from waveletgpt.app.results import Result, Results, branched, continued, cross_s
 from waveletgpt.app.scheduling import Place
 from waveletgpt.app.streaming import Completion, is_ready
 from waveletgpt.app.web.components import TabComponents
-from waveletgpt.app.web.display import Changes, Display, all_begun, progress, word_of
+from waveletgpt.app.web.display import Changes, Display, all_begun, progress
+from waveletgpt.app.web.history import entries_of, remembered
 from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
 from waveletgpt.app.web.markup import about, losses, note
 from waveletgpt.app.web.session import CARDS, Session
@@ -32,7 +33,6 @@ from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.common.errors import InputError, renamed
 from waveletgpt.common.modalities import MODALITIES
 
-LONGEST_HISTORY = 50
 ADVICE = "Something went wrong in the app; its log tells what."
 
 
@@ -236,7 +236,7 @@ class Handlers:
                 message += f" Note: {session.note}."
             for changes in self._show(session, message):
                 if fresh and session.results is not before:
-                    changes[self.tab.history] = self._remembered(history, session.results)
+                    changes[self.tab.history] = remembered(history, session.results, self.modality)
                 yield changes
         except Exception as error:
             expected = isinstance(error, InputError)
@@ -317,18 +317,11 @@ class Handlers:
         for changes in self.display.at_rest(session):
             yield {**changes, self.tab.status: note(message), self.tab.generate: ready()}
 
-    def _remembered(self, history: Any, results: Results) -> list[dict[str, Any]]:
-        """The history with these results on top."""
-        word = word_of(results)
-        title = self.modality.headline([result.recipe for result in results if result])
-        entry = {"word": word, "title": title, "modality": self.modality.name, "time": int(time.time())}
-        return [entry, *(one for one in _entries(history) if one["word"] != word)][:LONGEST_HISTORY]
-
     # Small questions.
 
     def _mine(self, history: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         """What was made in this tab."""
-        return [one for one in _entries(history) if one["modality"] == self.modality.name]
+        return [one for one in entries_of(history) if one["modality"] == self.modality.name]
 
     def _is_mine(self, word: str) -> bool:
         """Whether a recipe is for this tab's kind of data. A damaged one is, so that its error shows in one tab."""
@@ -353,10 +346,3 @@ class Handlers:
 def ready() -> Any:
     """The button Generate when nothing is being made."""
     return gr.update(value="Generate", variant="primary")
-
-
-def _entries(history: Any) -> list[dict[str, Any]]:
-    """The entries of a history. The browser's storage may hold anything."""
-    found = history if isinstance(history, list) else []
-    names = ("word", "title", "modality")
-    return [one for one in found if isinstance(one, dict) and all(isinstance(one.get(name), str) for name in names)]
