@@ -30,7 +30,7 @@ from waveletgpt.common.files import json_text
 KINDS = ("text", "audio", "music")
 TICK = 0.1  # seconds
 LONGEST = 600.0  # seconds between two answers
-QUIET = 0.05  # of a core: less is no work
+QUIET = 0.15  # of a core: so much more than an idle app needs is work
 REMEMBERED = 40.0  # seconds after which the app has forgotten a visitor; `MEMORY` of app/web/visitors.py and a bit
 
 
@@ -56,7 +56,7 @@ class App:
     """A running app, and its process if it was started here."""
 
     def __init__(self, url: str, pid: int | None) -> None:
-        self.url, self.pid = url.rstrip("/"), pid
+        self.url, self.pid, self.idle = url.rstrip("/"), pid, 0.0
         info = httpx.get(f"{self.url}/gradio_api/info", timeout=60).json()["named_endpoints"]
         self.defaults = {
             kind: {one["parameter_name"]: one["parameter_default"] for one in info[f"/generate_{kind}"]["parameters"]}
@@ -86,14 +86,17 @@ class App:
         times = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
         return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
-    def seconds_until_quiet(self, limit: float = 60) -> float:
-        """Seconds until the process stops computing."""
+    def load(self, seconds: float) -> float:
+        """Cores that the process keeps busy."""
+        before = self.cpu_seconds()
+        time.sleep(seconds)
+        return (self.cpu_seconds() - before) / seconds
+
+    def seconds_until_quiet(self, limit: float = 30) -> float:
+        """Seconds until the process computes no more than when it is idle."""
         begun = time.monotonic()
-        while (now := time.monotonic()) - begun < limit:
-            before = self.cpu_seconds()
-            time.sleep(3 * TICK)
-            if self.cpu_seconds() - before < 3 * TICK * QUIET:
-                break
+        while (now := time.monotonic()) - begun < limit and self.load(3 * TICK) > self.idle + QUIET:
+            pass
         return now - begun
 
 
@@ -155,9 +158,11 @@ def abandoned(app: App, config: Config) -> dict[str, Any]:
                     next(answers.iter_lines(), None)
         ended = app.seconds_until_quiet() if app.pid else None
         text = visit(app, config.share, 0)
-        report[what] = {"calls": config.abandoned, "given_up_after_s": ended, "text_after_s": round(text.first, 2)}
-        if ended is not None:
-            report[what]["given_up_after_s"] = round(ended, 2)
+        report[what] = {
+            "calls": config.abandoned,
+            "given_up_after_s": ended and round(ended, 2),
+            "text_after_s": round(text.first, 2),
+        }
     return report
 
 
@@ -215,6 +220,8 @@ def running(config: Config) -> Iterator[App]:
                 raise SystemExit("error: the app did not start")
             app = App(f"http://127.0.0.1:{port}", process.pid)
             visit(app, 0.1, 0)  # until the engine is compiled
+            time.sleep(1)
+            app.idle = app.load(2)
             yield app
         finally:
             process.terminate()

@@ -92,4 +92,4 @@ def test_the_app_serves_mixed_visitors_and_gives_up_abandoned_work(tiny_checkpoi
         assert kind["served"] == kind["visitors"] == 2
         assert 0 < kind["first_s_median"] <= kind["whole_s_max"]
     for of in report["abandoned"].values():
-        assert of["given_up_after_s"] > 0 and of["text_after_s"] > 0
+        assert of["given_up_after_s"] >= 0 and of["text_after_s"] > 0
