@@ -6,6 +6,7 @@ from typing import Any
 
 import tyro
 
+from waveletgpt.app.access import read_logins
 from waveletgpt.app.commands import App, Generate
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
@@ -28,7 +29,10 @@ def _main() -> None:
     if isinstance(command, Generate):
         import_module("waveletgpt.app.generate").run(command)
     else:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # gradio reads it when it is imported
+        logins = read_logins(command.auth)
+        # Gradio reads these when it is imported.
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ.setdefault("GRADIO_ANALYTICS_MAX_EVENTS", "100")  # it goes through all of them after every event
         with import_module("rich.console").Console(stderr=True).status("opening the page ..."):
             shipped = import_module("waveletgpt.app.checkpoints").SHIPPED
             page = import_module("waveletgpt.app.web.page")
@@ -40,4 +44,6 @@ def _main() -> None:
             results=results,
             device=command.device,
             mcp=command.mcp,
+            limits=command.limits,
+            logins=logins,
         )

@@ -1,11 +1,12 @@
 """The options of `waveletgpt app` and `waveletgpt generate`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
+from waveletgpt.app.access import Limits
 from waveletgpt.common.modalities import MODALITIES
 
 KINDS = "|".join(MODALITIES)
@@ -31,6 +32,10 @@ class App:
     only."""
     mcp: bool = False
     """Also offer the endpoints as MCP tools; needs pip install "gradio[mcp]"."""
+    auth: str | None = None
+    """USER:PASSWORD that opens the page and the endpoints, or a file with such lines. The environment variable
+    WAVELETGPT_AUTH does the same, and does not show the password to others on this machine."""
+    limits: Annotated[Limits, tyro.conf.arg(name="")] = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from torch import Tensor
 from waveletgpt.app.checkpoints import CheckpointEntry, LoadedCheckpoint, load
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import Recipe, crc32, pack_ids, to_word, unpack_ids
+from waveletgpt.app.scheduling import Turn
 from waveletgpt.app.streaming import Completion, GenerationTask, make_ready, stream
 from waveletgpt.common.errors import InputError, renamed
 from waveletgpt.models.generation import context_start, first_divergence, score
@@ -221,12 +222,20 @@ def load_named(modality: AppModality[Any], entries: Entries, name: Any) -> Loade
         return replace(load(entry.path, modality.name, modality.tokenizer_kind, entry.device), name=name)
 
 
-def grow(results: Sequence[Result | None], *, every: float = EVERY) -> Generator[Results, None, None]:
+def ongoing(results: Sequence[Result | None]) -> list[GenerationTask]:
+    """What is left to do for results that are neither complete nor stopped, in their order."""
+    return [result.task for result in results if result and result.completion.ongoing]
+
+
+def grow(
+    results: Sequence[Result | None], *, every: float = EVERY, turns: Sequence[Turn] = ()
+) -> Generator[Results, None, None]:
     """Write all results that are neither complete nor stopped, at the same time. Closing the iterator stops the work.
 
     Args:
         results: one for each card.
         every: seconds between two yields.
+        turns: when the model of each of the `ongoing` results may compute; by default always.
 
     Yields:
         The results so far. The last are complete.
@@ -239,7 +248,7 @@ def grow(results: Sequence[Result | None], *, every: float = EVERY) -> Generator
         yield list(results)
         return
     make_ready()
-    with closing(stream([result.task for result in growing.values()], every=every)) as snapshots:
+    with closing(stream(ongoing(results), every=every, turns=turns)) as snapshots:
         for snapshot in snapshots:
             found = list(results)
             for (i, result), completions in zip(growing.items(), snapshot, strict=True):
@@ -317,12 +326,15 @@ def cross_score(results: Results) -> Iterator[Results]:
 
 
 def _nats(model: GPT, result: Result, start: int) -> float:
-    """Minus the sum of `model`'s log-probabilities of the new tokens `start` to `start + PIECE`.
+    """Minus the sum of `model`'s log-probabilities of the new tokens `start` to `start + PIECE`."""
+    prompt, new = result.task.prompt, result.completion.new
+    return -float(score_piece(model, torch.cat([prompt, new]), len(prompt) + start).double().sum())
+
+
+def score_piece(model: GPT, ids: Tensor, first: int) -> Tensor:
+    """Log-probabilities (n,) of `ids[first : first + PIECE]`, where ids (N,) and `first > 0`.
 
     `generate` would give the same: the windows of `score` begin where those of `generate` do.
     """
-    prompt, new = result.task.prompt, result.completion.new
-    first = len(prompt) + start
     begin = context_start(first, model.config.block_size)
-    ids = torch.cat([prompt, new[: start + PIECE]])[begin:]
-    return -float(score(model, ids[None])[0, first - begin :].double().sum())
+    return score(model, ids[None, begin : first + PIECE])[0, first - begin :]

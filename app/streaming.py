@@ -1,6 +1,7 @@
 """Generation with several models at the same time, each in its own thread. Token ids in, token ids out.
 
-Page, endpoints and command line all read from `stream`; closing it stops the work.
+Page, endpoints and command line all read from `stream`; closing it stops the work. Where many share the processor, the
+models work in turns.
 """
 
 import time
@@ -9,13 +10,14 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from queue import Empty, SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from waveletgpt.app.scheduling import Scheduler, Turn
 from waveletgpt.models.generation import Step, generate, warm_up
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.sampling import Sampling
@@ -56,6 +58,11 @@ class GenerationTask:
     """Whether the completion starts with the prompt."""
     earlier: "Completion | None" = None
     """The completion of this prompt to go on from."""
+
+    @property
+    def steps(self) -> int:
+        """Number of new tokens of each sample."""
+        return sum(self.lengths)
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,9 @@ class Completion:
         return (self.wanted - self.written) / self.tokens_per_second if self.written else 0.0
 
 
-def stream(tasks: Sequence[GenerationTask], *, every: float = 0.3) -> Generator[list[list[Completion]], None, None]:
+def stream(
+    tasks: Sequence[GenerationTask], *, every: float = 0.3, turns: Sequence[Turn] = ()
+) -> Generator[list[list[Completion]], None, None]:
     """Run all tasks at the same time.
 
     Tasks of one seed draw a sample with the same noise: with equal vocabularies, models differ only where they
@@ -120,6 +129,7 @@ def stream(tasks: Sequence[GenerationTask], *, every: float = 0.3) -> Generator[
     Args:
         tasks: one for each model.
         every: seconds between two yields.
+        turns: when each model may compute; by default always.
 
     Yields:
         The completions so far, by task and sample. The first are empty, the last complete.
@@ -128,8 +138,9 @@ def stream(tasks: Sequence[GenerationTask], *, every: float = 0.3) -> Generator[
         InputError: impossible settings; raised before anything is yielded.
         BaseException: whatever ended a model's work.
     """
-    stopped, ends = Event(), SimpleQueue[BaseException | None]()
-    writers = [_Writer(task, stopped, ends) for task in tasks]
+    ends = SimpleQueue[BaseException | None]()
+    turns = turns or Scheduler(at_once=len(tasks)).turns("", [task.steps for task in tasks])
+    writers = [_Writer(task, turn, ends) for task, turn in zip(tasks, turns, strict=True)]
     yield [writer.completions() for writer in writers]
     # Daemon threads do not keep the process from exiting.
     threads = [Thread(target=writer.write, name="writer", daemon=True) for writer in writers]
@@ -148,7 +159,8 @@ def stream(tasks: Sequence[GenerationTask], *, every: float = 0.3) -> Generator[
                     raise error
                 writing -= 1
     finally:
-        stopped.set()
+        for turn in turns:
+            turn.stop()
         for thread in threads:
             if thread.ident is not None:
                 thread.join()
@@ -158,42 +170,40 @@ def stream(tasks: Sequence[GenerationTask], *, every: float = 0.3) -> Generator[
 class _Writer:
     """A task in progress, with B samples. `write` runs in one thread while another calls `completions`."""
 
-    def __init__(
-        self,
-        task: GenerationTask,
-        stopped: Event,
-        ends: "SimpleQueue[BaseException | None]",
-    ) -> None:
+    def __init__(self, task: GenerationTask, turn: Turn, ends: "SimpleQueue[BaseException | None]") -> None:
         if len(task.samples) > 1 and (len(task.lengths) > 1 or task.earlier):
             raise ValueError("only a single sample can have several parts")
         shown = task.prompt if task.shown else task.prompt[:0]  # (P,)
         self.earlier = task.earlier or Completion(shown, len(shown), 0)
-        self.task, self.wanted, B = task, sum(task.lengths), len(task.samples)
+        self.task, self.wanted, B = task, task.steps, len(task.samples)
         self.ids = np.zeros((self.wanted, B), np.int64)  # the first `written` rows are valid
         self.log_probs = np.zeros((self.wanted, B), np.float32)
         self.written = 0
-        self.seconds = 0.0
-        self.stopped, self.ends = stopped, ends
+        self.begun = self.seconds = 0.0
+        self.turn, self.ends = turn, ends
         self.first_part = self._part(0)  # raises InputError here rather than in the thread
 
     def write(self) -> None:
         """Write until the task is done or stopped, then put the error, or None, into `ends`."""
         error: BaseException | None = None
         try:
-            begun = time.monotonic()
-            for part in range(len(self.task.lengths)):
-                with closing(self._part(part) if part else self.first_part) as steps:
-                    for n, step in enumerate(steps, self.written):
-                        self.ids[n] = step.ids.numpy()
-                        self.log_probs[n] = step.log_probs.numpy()
-                        self.seconds = time.monotonic() - begun
-                        self.written = n + 1  # last, so that `completions` reads only valid rows
-                        if self.stopped.is_set():
-                            return
+            with closing(self._steps()) as steps, closing(self.turn.slices(steps)) as slices:
+                for n, step in enumerate(slices):
+                    self.ids[n] = step.ids.numpy()
+                    self.log_probs[n] = step.log_probs.numpy()
+                    self.seconds = time.monotonic() - self.begun
+                    self.written = n + 1  # last, so that `completions` reads only valid rows
         except BaseException as raised:  # `stream` raises it again
             error = raised
         finally:
             self.ends.put(error)
+
+    def _steps(self) -> Generator[Step, None, None]:
+        """The steps of all parts."""
+        self.begun = time.monotonic()
+        for part in range(len(self.task.lengths)):
+            with closing(self._part(part) if part else self.first_part) as steps:
+                yield from steps
 
     def _part(self, number: int) -> Generator[Step, None, None]:
         """The steps of one part, which continues all that there is."""

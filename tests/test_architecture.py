@@ -54,8 +54,18 @@ ROOMS = {
     "training/comparing": {"config", "data", "batches", "evaluation", "optimizer", "trainer", "ranks"},
     "app/drawing": set(),
     "app/prompts": set(),
-    "app/modalities": {"streaming", "recipe", "drawing", "prompts", "web.markup"},
-    "app/web": {"checkpoints", "streaming", "recipe", "results", "openings", "modalities", "drawing"},
+    "app/modalities": {"access", "streaming", "recipe", "drawing", "prompts", "web.markup"},
+    "app/web": {
+        "access",
+        "checkpoints",
+        "scheduling",
+        "streaming",
+        "recipe",
+        "results",
+        "openings",
+        "modalities",
+        "drawing",
+    },
 }
 """The modules of its own folder that each part may import beside itself; docs/architecture.md says why."""
 

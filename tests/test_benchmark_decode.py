@@ -82,3 +82,14 @@ def test_contexts_are_compared_on_held_out_data(tmp_path: Path, tiny_checkpoints
         assert ways["rolling"]["1st half"] == pytest.approx(ways["re-reading"]["1st half"], abs=1e-3)
         assert ways["rolling"]["past the 1st"] > 0
         assert of["ms"]["rolling"] > 0
+
+
+def test_the_app_serves_mixed_visitors_and_gives_up_abandoned_work(tiny_checkpoints: Path) -> None:
+    flags = ("--visitors", "6", "--share", "0.1", "--abandoned", "2", "--sessions", "0")
+    report = last_line("load.py", "--checkpoints", str(tiny_checkpoints), *flags)
+    assert report["errors"] == []
+    for kind in report["kinds"].values():
+        assert kind["served"] == kind["visitors"] == 2
+        assert 0 < kind["first_s_median"] <= kind["whole_s_max"]
+    for of in report["abandoned"].values():
+        assert of["given_up_after_s"] >= 0 and of["text_after_s"] > 0

@@ -12,7 +12,7 @@ from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.prompts.melodies import MELODIES, SAMPLE_RATE, sound
 from waveletgpt.app.recipe import marked
 from waveletgpt.app.streaming import Completion
-from waveletgpt.tokenizers.audio.audio_file import read_audio, write_wav
+from waveletgpt.tokenizers.audio.audio_file import audio_seconds, read_audio, write_wav
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 
 LAST_SECONDS = 60.0
@@ -43,6 +43,7 @@ class Audio(AppModality[MuLawTokenizer]):
 
     def read_prompt(self, source: str | Path, tokenizer: MuLawTokenizer) -> Prompt:
         """Encode the last minute of an audio file, resampled and set to the loudness of the training data."""
+        self.check_duration(Path(source), audio_seconds(source))
         waveform = read_audio(source, tokenizer.sample_rate, last_seconds=LAST_SECONDS)
         return Prompt(tokenizer.encode(waveform), title=Path(source).stem)
 

@@ -4,14 +4,16 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from torch import Tensor
 
+from waveletgpt.app.access import Limits
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.recipe import Recipe
 from waveletgpt.app.streaming import Completion
@@ -74,14 +76,18 @@ class AppModality(ABC, Generic[T]):
     """What the app can do with one kind of data, whose tokenizer is a T."""
 
     prompt: ClassVar[PromptField]
-    length: ClassVar[Extent]
+    length: Extent
     """Length of the continuation, in `unit`: the bounds of endpoint and command line."""
     length_unit: ClassVar[str]
     """What visitors of the page think of lengths in, in the plural: words, seconds or notes."""
     units_each: ClassVar[float] = 1.0
     """How many `unit` one `length_unit` has, on average."""
-    length_on_page: ClassVar[Extent]
+    length_on_page: Extent
     """`length` in `length_unit`."""
+    most_variations: int = 4
+    """Most results of each checkpoint at a time, on the page and from the endpoint."""
+    longest_upload: float = math.inf
+    """Seconds that a prompt's file may last."""
     keep: ClassVar[Extent]
     """How much of the prompt's end the result starts with, in `unit`."""
     files: ClassVar[tuple[str, ...]]
@@ -102,6 +108,26 @@ class AppModality(ABC, Generic[T]):
         """Default temperature, top_p and min_p: the checkpoint's own where it has them, else those of this kind."""
         own = {} if info is None else info.sampling
         return {"temperature": self.temperature, "top_p": self.top_p, "min_p": self.min_p, **own}
+
+    def limited(self, limits: Limits) -> Self:
+        """This kind of data with the bounds of a page. Raises InputError if its results could have no length."""
+        mine, highest = copy(self), limits.max_length.get(self.name, self.length.highest)
+        if highest < self.length.lowest:
+            raise InputError(
+                f"--max-length of {self.name} is {highest:g} {self.unit}; it must be {self.length.lowest:g} or more"
+            )
+        mine.length = _up_to(self.length, highest)
+        if self.name in limits.max_length:
+            step = self.length_on_page.step
+            steps = max(1, math.floor(highest / self.units_each / step + 1e-9))
+            mine.length_on_page = _up_to(self.length_on_page, round(steps * step, 6))
+        mine.most_variations, mine.longest_upload = limits.max_variations, limits.max_duration
+        return mine
+
+    def check_duration(self, path: Path, seconds: float) -> None:
+        """Raise InputError if a prompt's file lasts too long."""
+        if seconds > self.longest_upload:
+            raise InputError(f"{path}: lasts {seconds:,.0f} seconds; it must be at most {self.longest_upload:,.0f}")
 
     @abstractmethod
     def read_prompt(self, source: str | Path, tokenizer: T) -> Prompt:
@@ -270,6 +296,12 @@ class AppModality(ABC, Generic[T]):
             used, given = self.describe(len(kept), tokenizer), self.describe(len(prompt.ids), tokenizer)
             note = f"{note}; " * bool(note) + f"only the end of the prompt is used, {used} of {given}"
         return replace(prompt, ids=kept, note=note)
+
+
+def _up_to(extent: Extent, highest: float) -> Extent:
+    """An extent with another highest value."""
+    lowest = min(extent.lowest, highest)
+    return replace(extent, lowest=lowest, highest=highest, default=min(extent.default, highest))
 
 
 @cache

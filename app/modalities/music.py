@@ -48,7 +48,9 @@ class Music(AppModality[MidiTokenizer]):
     def read_prompt(self, source: str | Path, tokenizer: MidiTokenizer) -> Prompt:
         """Encode a MIDI file, which a child process reads. All tracks except drums become one piano."""
         path = Path(source)
-        return Prompt(tokenizer.encode(read_midi_in_child(path)), title=path.stem)
+        ids = tokenizer.encode(read_midi_in_child(path))
+        self.check_duration(path, self.seconds(ids, tokenizer))
+        return Prompt(ids, title=path.stem)
 
     def examples(self) -> tuple[Example, ...]:
         """The first bars of six pieces."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,14 @@ from gradio.components.api_component import Api
 from gradio_client.utils import is_file_obj_with_meta
 
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
-from waveletgpt.app.modalities.base import AppModality, Prompt, load_modality
+from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import to_word
-from waveletgpt.app.results import Results, cross_score, divergence, grow, load_named
+from waveletgpt.app.results import PIECE, Results, cross_score, divergence, grow, load_named, ongoing, score_piece
 from waveletgpt.app.web.inputs import Settings, from_recipe, new_results, quoted, source_of
 from waveletgpt.app.web.schemas import CHECKPOINT, META, SCORE, object_schema, outputs, parameters, schema, upload
 from waveletgpt.app.web.session import CARDS
+from waveletgpt.app.web.visitors import Visitors, visitor
 from waveletgpt.common.errors import InputError, renamed
-from waveletgpt.models.generation import score
 
 MOST_SCORED = 1 << 16
 """Tokens that `/score` takes."""
@@ -40,23 +41,31 @@ def uploaded(value: Any, name: str) -> Any:
 class Endpoint:
     """`/generate_<modality>`."""
 
-    def __init__(self, modality: AppModality[Any], library: Library) -> None:
-        self.modality, self.library = modality, library
+    def __init__(self, modality: AppModality[Any], library: Library, visitors: Visitors) -> None:
+        self.modality, self.library, self.visitors = modality, library, visitors
 
     def generate(self, prompt: Any, checkpoint_a: Any, checkpoint_b: Any, recipe: Any, *settings: Any) -> Iterator[Any]:
         """The results of A and B as they grow. The last ones have files and each model's loss on the other's."""
+        self.visitors.wait_for_reader()
         results = self._results(prompt, [checkpoint_a, checkpoint_b], recipe, Settings(*settings))
-        answered = -math.inf
-        with closing(grow(results)) as growing:
-            for results in growing:
-                begun = all(one.completion.written for one in results if one)
-                if begun and time.monotonic() - answered >= self.modality.refresh:
-                    yield from self._answer(by_variation(results), files=self.modality.heard_early)
-                    answered = time.monotonic()
+        steps = [task.steps for task in ongoing(results)]
+        with self.visitors.scheduler.enter(self.modality.name, visitor(), steps) as place:
+            for _ in self.visitors.in_line(place):
+                pass
+            answered = -math.inf
+            with closing(grow(results, turns=place.turns)) as growing:
+                for results in growing:
+                    self.visitors.check_reader()
+                    begun = all(one.completion.written for one in results if one)
+                    if begun and time.monotonic() - answered >= self.modality.refresh:
+                        yield from self._answer(by_variation(results), files=self.modality.heard_early)
+                        answered = time.monotonic()
         pairs = []
+        (turn,) = self.visitors.scheduler.turns("score", [1])
         for pair in by_variation(results):
-            *_, scored = [pair, *cross_score(pair)]
-            pairs.append(scored)
+            pairs.append(pair)
+            for pairs[-1] in turn.slices(cross_score(pair)):
+                self.visitors.check_reader()
         yield from self._answer(pairs, files=True)
 
     def _results(self, prompt: Any, names: list[Any], recipe: Any, settings: Settings) -> Results:
@@ -112,21 +121,23 @@ def reading(modality: AppModality[Any], prompt: Any) -> Iterator[str | Path | No
         yield source
 
 
-def add_endpoints(libraries: dict[str, Library]) -> None:
+def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModality[Any]], visitors: Visitors) -> None:
     """Add `/generate_<modality>` for each kind of data that has checkpoints, `/checkpoints` and `/score` to the page.
 
     Args:
         libraries: the checkpoints of each kind of data.
+        modalities: the kinds of data.
+        visitors: who is there.
     """
     with gr.Column(visible=False):
         for name, library in libraries.items():
             if library.entries():
-                modality = load_modality(name)
-                generate, inputs = Endpoint(modality, library).generate, parameters(modality, library)
-                serve(generate, inputs, outputs(modality), f"generate_{name}", describe(modality), name)
+                modality = modalities[name]
+                generate, inputs = Endpoint(modality, library, visitors).generate, parameters(modality, library)
+                serve(generate, inputs, outputs(modality), f"generate_{name}", describe(modality))
         every: dict[str, Any] = {"type": "array", "items": object_schema(CHECKPOINT)}
         about = "List the checkpoints, those that appeared since the start included."
-        serve(lambda: listed(libraries), {}, [Api(None, every, "checkpoints")], "checkpoints", about, "score")
+        serve(lambda: listed(libraries), {}, [Api(None, every, "checkpoints")], "checkpoints", about)
         asked = {
             "checkpoint": Api("", schema("string", "Name of a checkpoint, as /checkpoints lists it."), "checkpoint"),
             "text": Api("", schema("string", "What to score, for a text checkpoint."), "text"),
@@ -134,16 +145,15 @@ def add_endpoints(libraries: dict[str, Library]) -> None:
         }
         about = "Score a text or a file under a checkpoint: the bits of each token in its context, and their mean."
         answer = [Api(None, object_schema(SCORE), "score")]
-        serve(lambda *values: scored(libraries, *values), asked, answer, "score", about, "score")
+        serve(partial(scored, libraries, modalities, visitors), asked, answer, "score", about)
 
 
-def serve(  # noqa: PLR0917
+def serve(
     function: Callable[..., Any],
     inputs: dict[str, Component],
     outputs: list[Component],
     name: str,
     description: str,
-    queue: str,
 ) -> None:
     """Serve `function`, whose arguments are called as `inputs` are, as an endpoint and as an MCP tool of this name."""
 
@@ -168,8 +178,6 @@ def serve(  # noqa: PLR0917
         outputs,
         api_name=name,
         api_description=description,
-        concurrency_limit=1,
-        concurrency_id=queue,
         preprocess=False,
     )
 
@@ -210,12 +218,20 @@ def listed(libraries: dict[str, Library]) -> list[dict[str, Any]]:
     ]
 
 
-def scored(libraries: dict[str, Library], name: Any, text: Any, file: Any) -> dict[str, Any]:
+def scored(  # noqa: PLR0917
+    libraries: dict[str, Library],
+    modalities: dict[str, AppModality[Any]],
+    visitors: Visitors,
+    name: Any,
+    text: Any,
+    file: Any,
+) -> dict[str, Any]:
     """Bits of each token of a text or a file under a checkpoint, as `SCORE` describes them."""
     entries = {entry.name: entry for library in libraries.values() for entry in library.entries().values()}
     if not isinstance(name, str) or name not in entries:
         raise InputError(f"there is no checkpoint {quoted(name)}; /checkpoints lists them")
-    modality = load_modality(entries[name].info.modality)
+    visitors.wait_for_reader()
+    modality = modalities[entries[name].info.modality]
     loaded = load_named(modality, entries, name)
     with reading(modality, file if modality.prompt.suffixes else text) as source:
         if source is None:
@@ -224,7 +240,13 @@ def scored(libraries: dict[str, Library], name: Any, text: Any, file: Any) -> di
     if len(ids) > MOST_SCORED:
         raise InputError(f"this has {len(ids):,} {modality.tokens}; give {MOST_SCORED:,} at most")
     start = loaded.tokenizer.start
-    bits = -score(loaded.model, torch.cat([start, ids])[None])[0, len(start) :] / math.log(2)
+    whole, pieces = torch.cat([start, ids]), range(len(start), len(start) + len(ids), PIECE)
+    log_probs = []
+    (turn,) = visitors.scheduler.turns("score", [len(pieces)])
+    for piece in turn.slices(score_piece(loaded.model, whole, first) for first in pieces):
+        visitors.check_reader()
+        log_probs.append(piece)
+    bits = -torch.cat(log_probs) / math.log(2)
     return {
         "checkpoint": name,
         "tokens": len(ids),

@@ -10,7 +10,7 @@ from gradio.components import Component
 
 from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality, Extent
-from waveletgpt.app.web.inputs import MOST_VARIATIONS, Settings
+from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.markup import about, blank
 from waveletgpt.app.web.session import CARDS
 
@@ -190,7 +190,7 @@ def more_settings(modality: AppModality[Any], values: Mapping[str, Any]) -> dict
         )
         variations = gr.Slider(
             1,
-            MOST_VARIATIONS,
+            modality.most_variations,
             values["variations"],
             step=1,
             label="Variations",

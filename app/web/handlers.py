@@ -20,25 +20,27 @@ from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.openings import opening
 from waveletgpt.app.recipe import find_recipe, from_word, to_word
-from waveletgpt.app.results import Result, Results, branched, continued, cross_score, grow, load_named, stopped
+from waveletgpt.app.results import Result, Results, branched, continued, cross_score, grow, load_named, ongoing, stopped
+from waveletgpt.app.scheduling import Place
 from waveletgpt.app.streaming import Completion, is_ready
 from waveletgpt.app.web.components import TabComponents
-from waveletgpt.app.web.display import Changes, Display, all_begun, progress, word_of
+from waveletgpt.app.web.display import Changes, Display, all_begun, progress
+from waveletgpt.app.web.history import entries_of, remembered
 from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
 from waveletgpt.app.web.markup import about, losses, note
 from waveletgpt.app.web.session import CARDS, Session
+from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.common.errors import InputError, renamed
 from waveletgpt.common.modalities import MODALITIES
 
-LONGEST_HISTORY = 50
 ADVICE = "Something went wrong in the app; its log tells what."
 
 
 class Handlers:
     """The handlers of one modality's tab."""
 
-    def __init__(self, modality: AppModality[Any], library: Library, tab: TabComponents) -> None:
-        self.modality, self.library, self.tab = modality, library, tab
+    def __init__(self, modality: AppModality[Any], library: Library, tab: TabComponents, visitors: Visitors) -> None:
+        self.modality, self.library, self.tab, self.visitors = modality, library, tab, visitors
         self.display = Display(modality, library, tab)
 
     # Presses that want work. Each takes the session first, and the page calls `run` after it.
@@ -210,6 +212,10 @@ class Handlers:
 
     def run(self, session: Session, history: list[dict[str, Any]]) -> Iterator[Changes]:
         """Do what the session wants, and show the results as they grow, then with files to play and to download."""
+        with session.working:
+            yield from self._work(session, history)
+
+    def _work(self, session: Session, history: list[dict[str, Any]]) -> Iterator[Changes]:
         wanted, opened, session.wanted = session.wanted, session.opened, None
         if wanted is None:
             yield {self.tab.status: gr.skip()}
@@ -218,13 +224,12 @@ class Handlers:
         session.version += 1
         before, begun = session.results, time.monotonic()
         try:
+            self.visitors.wait_for_reader()
             session.note = ""
             results = wanted()
             if opened:
                 yield from self.display.panel(results)
-            fresh = any(result.completion.ongoing for result in results if result)
-            if fresh and not is_ready():
-                yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
+            fresh = bool(ongoing(results))
             yield from self._grow(session, results)
             message = f"Done in {time.monotonic() - begun:.1f} s." if fresh else self.modality.prompt.hint
             if session.stopping:
@@ -233,7 +238,7 @@ class Handlers:
                 message += f" Note: {session.note}."
             for changes in self._show(session, message):
                 if fresh and session.results is not before:
-                    changes[self.tab.history] = self._remembered(history, session.results)
+                    changes[self.tab.history] = remembered(history, session.results, self.modality)
                 yield changes
         except Exception as error:
             expected = isinstance(error, InputError)
@@ -252,16 +257,16 @@ class Handlers:
         """Say what each model thinks of its own result and of the other's."""
         yield {self.tab.losses: gr.skip()}
         results = session.results
-        for scored in cross_score(results):
+        for scored in self.visitors.scheduler.turns("score", [1])[0].slices(cross_score(results)):
+            self.visitors.check_reader()
             if session.results is not results:
                 return
             yield {self.tab.losses: losses(scored, self.modality)}
 
     def failed(self, session: Session) -> Changes:
-        """Answer a press for which there is no place in the queue, or whose work failed."""
-        message = ADVICE if session.wanted is None else "Too many people are waiting. Try again in a minute."
+        """Answer a press whose work failed."""
         session.wanted = None
-        return {self.tab.status: note(message, wrong=True), self.tab.generate: ready()}
+        return {self.tab.status: note(ADVICE, wrong=True), self.tab.generate: ready()}
 
     def _new(self, session: Session, source: tuple[Any, str, float], inputs: tuple[Any, ...]) -> Results:
         modality, settings = self.modality, Settings(*inputs[len(CARDS) :])
@@ -276,42 +281,49 @@ class Handlers:
         return new_results(modality, self.library.entries(), inputs[: len(CARDS)], settings, length, read)
 
     def _grow(self, session: Session, results: Results) -> Iterator[Changes]:
-        """Show the results as they grow. Where nothing was written when the work ends, the earlier ones remain."""
-        before, drawn = session.results, 0.0
+        """Wait in line, then show the results as they grow. Where nothing is written at the end, the earlier remain."""
+        before, steps = session.results, [task.steps for task in ongoing(results)]
+        if not steps:
+            session.results = results if any(results) else before
+            return
         try:
-            with closing(grow(results)) as growing:
-                for session.results in growing:
-                    now = time.monotonic()
-                    redraw = now - drawn >= self.modality.refresh
-                    changes = self.display.growing(session, redraw=redraw)
-                    yield {self.tab.status: note(progress(session.results)), **changes}
-                    # Empty views are cheap, so the first tokens show at once.
-                    if redraw and all_begun(session.results):
-                        drawn = now
-                    if session.stopping:
-                        break
+            with self.visitors.scheduler.enter(self.modality.name, session.visitor, steps) as place:
+                for line in self.visitors.in_line(place, lambda: session.stopping):
+                    yield {self.tab.status: note(line)}
+                if not session.stopping:
+                    yield from self._write(session, results, place)
         finally:
             if session.results is not before:
                 found = stopped(session.results)
                 session.results = found if any(found) else before
+
+    def _write(self, session: Session, results: Results, place: Place) -> Iterator[Changes]:
+        if not is_ready():
+            yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
+        drawn = 0.0
+        with closing(grow(results, turns=place.turns)) as growing:
+            for session.results in growing:
+                self.visitors.check_reader()
+                now = time.monotonic()
+                redraw = now - drawn >= self.modality.refresh
+                changes = self.display.growing(session, redraw=redraw)
+                yield {self.tab.status: note(progress(session.results)), **changes}
+                # Empty views are cheap, so the first tokens show at once.
+                if redraw and all_begun(session.results):
+                    drawn = now
+                if session.stopping:
+                    break
 
     def _show(self, session: Session, message: str) -> Iterator[Changes]:
         """Both cards at rest, with files to play and to download."""
         for changes in self.display.at_rest(session):
             yield {**changes, self.tab.status: note(message), self.tab.generate: ready()}
 
-    def _remembered(self, history: Any, results: Results) -> list[dict[str, Any]]:
-        """The history with these results on top."""
-        word = word_of(results)
-        title = self.modality.headline([result.recipe for result in results if result])
-        entry = {"word": word, "title": title, "modality": self.modality.name, "time": int(time.time())}
-        return [entry, *(one for one in _entries(history) if one["word"] != word)][:LONGEST_HISTORY]
-
     # Small questions.
 
     def _mine(self, history: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
         """What was made in this tab."""
-        return [one for one in _entries(history) if one["modality"] == self.modality.name]
+        return [one for one in entries_of(history) if one["modality"] == self.modality.name]
 
     def _is_mine(self, word: str) -> bool:
         """Whether a recipe is for this tab's kind of data. A damaged one is, so that its error shows in one tab."""
@@ -336,10 +348,3 @@ class Handlers:
 def ready() -> Any:
     """The button Generate when nothing is being made."""
     return gr.update(value="Generate", variant="primary")
-
-
-def _entries(history: Any) -> list[dict[str, Any]]:
-    """The entries of a history. The browser's storage may hold anything."""
-    found = history if isinstance(history, list) else []
-    names = ("word", "title", "modality")
-    return [one for one in found if isinstance(one, dict) and all(isinstance(one.get(name), str) for name in names)]

@@ -15,7 +15,6 @@ from waveletgpt.app.web.session import CARDS
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.sampling import Sampling
 
-MOST_VARIATIONS = 4
 LARGEST_NUMBER = 2**64
 
 
@@ -50,11 +49,11 @@ class Settings(NamedTuple):
             seed=self._whole("seed") + (0 if self.paired else card),
         )
 
-    def samples(self) -> range:
-        """Numbers of the variations. Raises InputError."""
+    def samples(self, most: int) -> range:
+        """Numbers of the variations, `most` at most. Raises InputError."""
         count = self._whole("variations")
-        if not 1 <= count <= MOST_VARIATIONS:
-            raise InputError(f"variations is {count}; it must be from 1 to {MOST_VARIATIONS}")
+        if not 1 <= count <= most:
+            raise InputError(f"variations is {count}; it must be from 1 to {most}")
         return range(count)
 
     def within(self, name: str, extent: Extent, unit: str) -> float:
@@ -138,7 +137,7 @@ def new_results(  # noqa: PLR0917
             continue
         loaded = load_named(modality, entries, name)
         count = modality.count(length, loaded.tokenizer)
-        sampling, samples = settings.sampling(card), settings.samples()
+        sampling, samples = settings.sampling(card), settings.samples(modality.most_variations)
         results.append(new_result(modality, loaded, read(loaded), count, sampling, samples))
     return results
 

@@ -1,16 +1,21 @@
 """The page: a tab for each modality, with the checkpoints of one directory, and one that says why."""
 
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import gradio as gr
 import torch
 
+from waveletgpt.app.access import Limits
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.recipe import from_word
+from waveletgpt.app.scheduling import Scheduler
 from waveletgpt.app.streaming import make_ready
 from waveletgpt.app.web.api import add_endpoints
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
@@ -18,38 +23,50 @@ from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab
+from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.app.web.why import build_why
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.devices import pick_device
 
-LARGEST_UPLOAD = "50mb"
 CLEANING = (600, 3600)  # every 600 s, delete files that are older than 3600 s
-WAITING = 16  # largest number of requests in the queue
+THREADS = 512  # more than there can be places; one that waits costs nothing
 
 
-def build_page(directory: Path, results: Path = SHIPPED_REPORTS, device: str = "cpu") -> gr.Blocks:
+def build_page(
+    directory: Path,
+    results: Path = SHIPPED_REPORTS,
+    device: str = "cpu",
+    limits: Limits = Limits(),  # noqa: B008, it is frozen
+    visitors: Visitors | None = None,
+) -> gr.Blocks:
     """Build the page.
 
     Args:
         directory: its checkpoints, of all modalities.
         results: its reports of comparisons.
         device: what its models compute on, as in `pick_device`.
+        limits: what a visitor may ask for.
+        visitors: who is there.
 
     Raises:
         InputError: one of the directories or the device does not exist.
     """
+    visitors = visitors or Visitors(Scheduler(limits.places))
+    modalities = {name: load_modality(name).limited(limits) for name in MODALITIES}
     computing = pick_device(device)
     libraries = {name: Library(directory, name, computing) for name in MODALITIES}
     with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
-        add_endpoints(libraries)  # first, so that no handler of the page takes the name of an endpoint
+        add_endpoints(
+            libraries, modalities, visitors
+        )  # first, so that no handler of the page takes the name of an endpoint
         gr.HTML(ABOUT, js_on_load=script("page.js"))
         history = gr.BrowserState([], storage_key="waveletgpt-history", secret="waveletgpt")  # noqa: S106, no secret
         with gr.Tabs() as tabs:
             for name in MODALITIES:
                 with gr.Tab(name.capitalize(), id=name, elem_id=f"{name}-tab") as item:
                     if libraries[name].entries():
-                        arrive(item, build_tab(load_modality(name), libraries[name], history))
+                        arrive(item, build_tab(modalities[name], libraries[name], history, visitors))
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
             with gr.Tab("Why", id="why", elem_id="why-tab"):
@@ -75,6 +92,8 @@ def open_page(
     results: Path = SHIPPED_REPORTS,
     device: str = "cpu",
     mcp: bool = False,
+    limits: Limits = Limits(),  # noqa: B008, it is frozen
+    logins: Sequence[tuple[str, str]] = (),
     block: bool = True,
 ) -> gr.Blocks:
     """Serve the page on http://host:port.
@@ -86,7 +105,9 @@ def open_page(
         results: its reports of comparisons.
         device: what its models compute on, as in `pick_device`.
         mcp: whether to offer the endpoints as MCP tools too.
-        block: whether to return only when interrupted.
+        limits: what a visitor may ask for.
+        logins: names and passwords that open the page; none if it is open to all.
+        block: whether to return only when interrupted, by Ctrl-C or SIGTERM.
 
     Raises:
         InputError: one of the directories or the device does not exist, the port cannot be used, or MCP is not
@@ -97,8 +118,9 @@ def open_page(
     if not 1 <= port <= 65535:
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
-    page = build_page(directory, results, device)
-    page.queue(max_size=WAITING)
+    visitors = Visitors(Scheduler(limits.places))
+    page = build_page(directory, results, device, limits, visitors)
+    page.queue(default_concurrency_limit=None, api_open=False)
     Thread(
         target=make_ready, daemon=True
     ).start()  # the first press of Generate waits for it, opening the page does not
@@ -110,11 +132,14 @@ def open_page(
             css=CSS,
             footer_links=["api"],
             run_history=False,
-            max_file_size=LARGEST_UPLOAD,
+            max_file_size=limits.upload_bytes,
             show_error=True,
             ssr_mode=False,
             mcp_server=mcp,
             quiet=True,
+            max_threads=THREADS,
+            app_kwargs=visitors.app_kwargs,
+            auth=[*logins] or None,
             prevent_thread_lock=True,
         )
     except OSError:  # gradio's message names settings of its own
@@ -124,5 +149,8 @@ def open_page(
         raise InputError(page.mcp_error)
     if block:
         print(f"waveletgpt is open on {page.local_url} (Ctrl-C ends it)", flush=True)
-        page.block_thread()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            Event().wait()
+        page.close(verbose=False)  # which deletes the temporary files
     return page

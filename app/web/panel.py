@@ -10,7 +10,6 @@ from torch import Tensor
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.recipe import Recipe, unpack_ids
 from waveletgpt.app.streaming import Completion
-from waveletgpt.app.web.inputs import MOST_VARIATIONS
 from waveletgpt.tokenizers.registry import Tokenizer
 
 
@@ -29,7 +28,7 @@ def panel_values(modality: AppModality[Any], recipes: Sequence[Recipe], tokenize
         "length": _length(modality, first.lengths[-1], tokenizer),
         "temperature": sampling.temperature,
         "seed": sampling.seed,
-        "variations": min(first.variation + 1, MOST_VARIATIONS),
+        "variations": min(first.variation + 1, modality.most_variations),
         "paired": last.sampling.seed != sampling.seed + 1,
         "keep": min(max(kept, modality.keep.default), modality.keep.highest),
         "top_k": sampling.top_k or 0,

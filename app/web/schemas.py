@@ -9,7 +9,6 @@ from gradio.components.api_component import Api
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.web.components import default_checkpoints, default_settings
-from waveletgpt.app.web.inputs import MOST_VARIATIONS
 from waveletgpt.app.web.session import CARDS
 
 Schema = dict[str, Any]
@@ -94,7 +93,7 @@ def parameters(modality: AppModality[Any], library: Library) -> dict[str, Compon
         "length": ("number", f"New {unit}, {length.lowest:g} to {length.highest:g}."),
         "temperature": ("number", "Below 1 tamer, above 1 wilder; 0 takes the likeliest."),
         "seed": ("integer", "Seed of the random numbers, below 2**64: equal seeds give equal results on a CPU."),
-        "variations": ("integer", f"Results of each checkpoint, 1 to {MOST_VARIATIONS}."),
+        "variations": ("integer", f"Results of each checkpoint, 1 to {modality.most_variations}."),
         "paired": ("boolean", "Whether A and B draw with the same random numbers; else B's seed is one more."),
         "keep": ("number", f"Use at most so many {unit} of the prompt's end, {keep.lowest:g} to {keep.highest:g}."),
         "top_k": ("integer", "Number of likeliest tokens to choose from; 0 for all."),

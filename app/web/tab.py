@@ -18,18 +18,20 @@ from waveletgpt.app.web.panel import panel_values, prompt_text
 from waveletgpt.app.web.scripts import address
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.app.web.transport import transport
+from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
-def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserState) -> Handlers:
+def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserState, visitors: Visitors) -> Handlers:
     """Add a modality's tab to the page that is being built.
 
     Args:
         modality: kind of data.
         library: its checkpoints.
         history: what was made on this browser, of all kinds.
+        visitors: who is there.
 
     Returns:
         What is called when the tab's buttons are pressed.
@@ -103,7 +105,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         history,
         made,
     )
-    handlers = Handlers(modality, library, tab)
+    handlers = Handlers(modality, library, tab, visitors)
     sources = [prompt, example, until]
     _connect(handlers, sources, examples, components.names_of(settings), settings["seed"], dice, upload)
     if passage:
@@ -148,12 +150,11 @@ def _connect(  # noqa: PLR0917
         change(lambda: ("", 0), None, sources[1:], queue=False, **PRIVATE)
     tab.history.change(handlers.listed, tab.history, tab.made, queue=False, **PRIVATE)
     tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **PRIVATE)
-    # One run at a time for all visitors. It reads nothing but the session, and has the same outputs whoever began it.
-    chained: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
-    work = {"concurrency_limit": 1, "concurrency_id": handlers.modality.name, **chained}
+    # A run reads nothing but the session, and has the same outputs whoever began it. `Scheduler` says when it works.
+    work: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
     run = tab.presses.change(handlers.run, [tab.session, tab.history], tab.shown, **work)
     run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **PRIVATE)
-    run.success(handlers.score, tab.session, tab.losses, concurrency_id="score", **chained)
+    run.success(handlers.score, tab.session, tab.losses, **work)
 
 
 def arrive(item: gr.Tab, handlers: Handlers) -> None:

@@ -23,10 +23,13 @@ from waveletgpt.app.modalities.base import Prompt, load_modality
 from waveletgpt.app.openings import opening, write_opening
 from waveletgpt.app.recipe import find_recipe
 from waveletgpt.app.results import Result, grow, load_named, new_result
+from waveletgpt.app.scheduling import AT_WORK
+from waveletgpt.app.web import visitors
 from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.page import build_page, open_page
 from waveletgpt.app.web.session import Session
 from waveletgpt.app.web.tab import build_tab
+from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.generation import Step, generate
@@ -67,7 +70,7 @@ class Tab:
 
     def __init__(self, name: str, directory: Path, names: tuple[str | None, str | None] | None = None) -> None:
         with gr.Blocks():
-            self.handlers = build_tab(load_modality(name), Library(directory, name), gr.BrowserState([]))
+            self.handlers = build_tab(load_modality(name), Library(directory, name), gr.BrowserState([]), Visitors())
         self.tab, self.session = self.handlers.tab, Session()
         self.names = names or (f"{name}-baseline", f"{name}-haar")
         self.history: Any = []
@@ -309,10 +312,37 @@ def test_an_error_while_writing_leaves_what_there_is(text: Tab, monkeypatch: pyt
         assert text.shown[text.tab.cards[0].go_on]["interactive"]
 
 
-def test_no_place_in_the_queue(text: Tab) -> None:
-    text.ask()
-    assert "Too many people are waiting" in text.handlers.failed(text.session)[text.tab.status]
-    assert text.session.wanted is None
+def test_position_in_the_queue_is_shown_and_stop_leaves_it(text: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitors, "LINE_EVERY", 0.0)
+    scheduler = text.handlers.visitors.scheduler
+    ahead = [scheduler.enter("text", str(number), [4000, 4000]) for number in range(AT_WORK + 1)]
+    text.shown |= text.ask()
+    running = text.run()
+    next(running)
+    assert "2nd in line for text, about" in text.status
+    ahead.pop().leave()
+    next(running)
+    assert "1st in line for text, about" in text.status
+    assert "Stopping" in unescape(text.ask()[text.tab.status])
+    list(running)
+    assert "Stopped." in text.status and not text.results and len(scheduler.lines["text"]) == AT_WORK
+    text.shown |= text.ask()
+    running = text.run()
+    next(running)
+    ahead.pop().leave()
+    list(running)
+    assert "Done in" in text.status and len(scheduler.lines["text"]) == AT_WORK - 1
+
+
+def test_a_full_queue_is_said_and_leaves_what_there_is(text: Tab) -> None:
+    text.finish(text.ask())
+    before, scheduler = text.session.results, text.handlers.visitors.scheduler
+    scheduler.places = 1
+    with scheduler.enter("text", "somebody", [1]):
+        told = text.finish(text.ask(seed=1))
+    assert "the queue for text is full, with 1 in it; try again in about" in told and "wrong" in told
+    assert text.session.results is before
+    assert "Done in" in text.finish(text.ask(seed=1))
 
 
 @pytest.mark.parametrize("name", MODALITIES)

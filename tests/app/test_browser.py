@@ -14,7 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
 from waveletgpt.app import streaming
+from waveletgpt.app.scheduling import AT_WORK, Scheduler
 from waveletgpt.app.web.page import open_page
+from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.models import generation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -397,6 +399,35 @@ def test_a_checkpoint_that_appears_later_can_be_chosen(
         generate(panel, "10")
         expect(panel.locator("#text-b .sheet")).to_contain_text("ab")
         page.close()
+    finally:
+        served.close()
+
+
+def test_position_and_a_full_queue_are_seen_under_the_buttons(
+    browser: Browser, tiny_checkpoints: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = Scheduler(places=AT_WORK + 1)
+    monkeypatch.setattr("waveletgpt.app.web.page.Visitors", lambda _: Visitors(scheduler))
+    served = open_page(tiny_checkpoints, "127.0.0.1", free_port, block=False)
+    try:
+        page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        page.goto(served.local_url)
+        panel = opened(page, "text")
+        set_length(panel, "10")
+        ahead = [scheduler.enter("text", str(number), [4000, 4000]) for number in range(AT_WORK + 1)]
+        panel.get_by_role("button", name="Generate").click()
+        expect(panel.get_by_role("alert")).to_contain_text("the queue for text is full, with 5 in it")
+        expect(panel.get_by_role("button", name="Generate")).to_be_visible()
+        ahead.pop().leave()
+        panel.get_by_role("button", name="Generate").click()
+        expect(panel.get_by_text("1st in line for text, about")).to_be_visible()
+        page.close()  # a visitor who goes leaves the line
+        begun = time.monotonic()
+        while len(scheduler.lines["text"]) > AT_WORK and time.monotonic() - begun < 30:
+            time.sleep(0.05)
+        assert len(scheduler.lines["text"]) == AT_WORK
     finally:
         served.close()
 

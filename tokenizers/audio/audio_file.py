@@ -45,6 +45,16 @@ def read_audio(
     return end
 
 
+def audio_seconds(path: Path | str) -> float:
+    """How long an audio file lasts, by its headers. Raises InputError, as `audio_blocks` does."""
+    seconds = 0.0
+    with _named(path):
+        for segment in find_segments(Path(path)):
+            with segment.opened() as file:
+                seconds += (file.frames if segment.samples is None else segment.samples) / file.samplerate
+    return seconds
+
+
 def audio_blocks(
     path: Path | str,
     sample_rate: int,
