@@ -14,6 +14,11 @@ class InputError(ValueError):
     """Input from outside cannot be used. The message is one line: what is wrong and what would be right."""
 
 
+def quoted(value: object) -> str:
+    """A value in a message."""
+    return "empty" if value is None else repr(value)[:80]
+
+
 @contextmanager
 def renamed(path: object, name: str) -> Iterator[None]:
     """Within the block, the messages of an InputError call the file `path` by the `name` that people know."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 import torch
+from starlette.middleware import Middleware
 
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import load_modality
@@ -16,6 +17,7 @@ from waveletgpt.app.web.api import add_endpoints
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
+from waveletgpt.app.web.server import Guard, Page
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab
 from waveletgpt.app.web.why import build_why
@@ -41,7 +43,7 @@ def build_page(directory: Path, results: Path = SHIPPED_REPORTS, device: str = "
     """
     computing = pick_device(device)
     libraries = {name: Library(directory, name, computing) for name in MODALITIES}
-    with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
+    with Page(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
         add_endpoints(libraries)  # first, so that no handler of the page takes the name of an endpoint
         gr.HTML(ABOUT, js_on_load=script("page.js"))
         history = gr.BrowserState([], storage_key="waveletgpt-history", secret="waveletgpt")  # noqa: S106, no secret
@@ -111,7 +113,7 @@ def open_page(
             footer_links=["api"],
             run_history=False,
             max_file_size=LARGEST_UPLOAD,
-            show_error=True,
+            app_kwargs={"middleware": [Middleware(Guard)]},
             ssr_mode=False,
             mcp_server=mcp,
             quiet=True,
