@@ -9,7 +9,7 @@ TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help app test test-all lint smoke bench clean
+.PHONY: help app test test-all fuzz lint smoke bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ test: $(VENV)/.dev  ## set up .venv and run the tests, but for the slow ones
 
 test-all: $(VENV)/.dev  ## the same with the slow ones: comparisons, killed processes, all commands of README and docs
 	$(BIN)/python -m pytest -n 2
+
+fuzz: $(VENV)/.dev  ## read 18,000 damaged files, checkpoints and calls of the endpoints (test-all has a hundredth)
+	$(BIN)/python tests/fuzz/run.py
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, and the syntax of JavaScript where node is installed
 	$(BIN)/ruff check .

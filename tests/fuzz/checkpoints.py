@@ -41,7 +41,9 @@ class Kind:
         """Damage, load and run one checkpoint."""
         modality = random.choice(list(SOURCES))
         kind, _, _ = SOURCES[modality]
-        damage = random.choice((config_bytes, config_value, config_value, config_value, header, header, weights, nothing))
+        damage = random.choice(
+            (config_bytes, config_value, config_value, config_value, header, header, weights, nothing)
+        )
         target = self.folder / "damaged" / "one"
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.sources / modality, target)
@@ -52,9 +54,9 @@ class Kind:
             vocab_size = loaded.model.config.vocab_size
             ids = torch.arange(8)[None] % vocab_size
             loss = -score(loaded.model, ids).mean()
-            check(bool(loss.isfinite()) and 0 <= loss < 100, f"loss {loss}")
+            check(bool(loss.isfinite()) and loss >= 0, f"loss {loss}")
             new = torch.cat([step.ids for step in generate(loaded.model, ids, 4)])
-            check(0 <= int(new.min()) and int(new.max()) < vocab_size, "ids")
+            check(int(new.min()) >= 0 and int(new.max()) < vocab_size, "ids")
             loaded.tokenizer.decode(new)
         except InputError as error:
             check_refusal(str(error).replace(str(target), "checkpoint"), str(self.folder))
@@ -95,7 +97,9 @@ def header(target: Path, random: Random) -> None:
     if random.random() < 0.7:
         content = damaged_value(content, random)
     changed = json_bytes(content)
-    length = len(changed) if random.random() < 0.8 else random.choice((0, 1, size - 1, size + 1, 2**32, 2**63, 2**64 - 1))
+    length = (
+        len(changed) if random.random() < 0.8 else random.choice((0, 1, size - 1, size + 1, 2**32, 2**63, 2**64 - 1))
+    )
     path.write_bytes(length.to_bytes(8, "little") + changed + body)
     trusted(target, random)
 
@@ -108,7 +112,9 @@ def weights(target: Path, random: Random) -> None:
         path.write_bytes(damaged(data, random))
     else:
         at = random.randrange(8 + int.from_bytes(data[:8], "little"), len(data) - 1) & ~1
-        value = random.choice((b"\x00\x7e", b"\x00\x7c", b"\x00\xfc", b"\xff\x7b"))  # NaN, inf, -inf, the largest float16
+        value = random.choice(
+            (b"\x00\x7e", b"\x00\x7c", b"\x00\xfc", b"\xff\x7b")
+        )  # NaN, inf, -inf, the largest float16
         count = random.choice((1, 2, 500))
         path.write_bytes((data[:at] + value * count + data[at + 2 * count :])[: len(data)])
     trusted(target, random)

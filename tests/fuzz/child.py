@@ -1,7 +1,7 @@
 """Runs cases of one kind in this process: `python child.py KIND SEED FIRST COUNT FOLDER`.
 
-For each case it prints `begin N` and then `read N`, `refused N`, or `broken N` with what is wrong as JSON. If it dies or hangs,
-the last line names the case.
+For each case it prints `begin N` and then `read N`, `refused N`, or `broken N` with what is wrong as JSON. If it dies
+or hangs, the last line names the case.
 """
 
 import contextlib

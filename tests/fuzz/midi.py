@@ -50,13 +50,19 @@ def _track(random: Random, built: Built, first: bytes) -> bytes:
                 events.append((tick, bytes([0xC0 | channel, pitch])))
             case 2:
                 text = random.randbytes(random.choice((0, 3, 200)))
-                events.append((tick, bytes([*random.choice(((0xFF, 1), (0xFF, 0x7F), (0xF0,)))]) + _vlq(len(text)) + text))
+                events.append(
+                    (tick, bytes([*random.choice(((0xFF, 1), (0xFF, 0x7F), (0xF0,)))]) + _vlq(len(text)) + text)
+                )
             case _:
                 if channel != DRUMS:
                     built.strikes.append((tick, pitch))
                 events.append((tick, bytes([0x90 | channel, pitch, velocity])))
                 if random.random() < 0.9:
-                    off = bytes([0x80 | channel, pitch, 64]) if random.random() < 0.5 else bytes([0x90 | channel, pitch, 0])
+                    off = (
+                        bytes([0x80 | channel, pitch, 64])
+                        if random.random() < 0.5
+                        else bytes([0x90 | channel, pitch, 0])
+                    )
                     events.append((tick + random.randrange(1, 2000), off))
     body, before, status, running = b"", 0, -1, random.random() < 0.5
     for tick, event in [*sorted(events), (6001, b"\xff\x2f\0")]:
@@ -100,13 +106,17 @@ class Kind:
             check(not whole or not built.strikes, f"a whole file is refused: {error}")
             return "refused"
         notes = score.tracks[0].notes.numpy()
-        start, duration, pitch, velocity = (notes[name].astype(int) for name in ("time", "duration", "pitch", "velocity"))
+        start, duration, pitch, velocity = (
+            notes[name].astype(int) for name in ("time", "duration", "pitch", "velocity")
+        )
         check(len(start), "no notes")
         check(start.min() >= 0 and duration.min() > 0 and (start + duration).max() <= 24 * 360_000 + 1, "times")
         check(pitch.min() >= 0 and pitch.max() < 128 and velocity.min() > 0 and velocity.max() < 128, "bytes")
         order = np.lexsort((start, pitch))
         same = np.diff(pitch[order]) == 0
-        check(np.all((start + duration)[order][:-1][same] <= start[order][1:][same]), "a key is struck while it is down")
+        check(
+            np.all((start + duration)[order][:-1][same] <= start[order][1:][same]), "a key is struck while it is down"
+        )
         if whole:
             self._check_strikes(built, {*zip(start.tolist(), pitch.tolist(), strict=True)})
         self._check_round_trip(score, random)

@@ -3,8 +3,9 @@
 import re
 
 INNER = re.compile(
-    r"Traceback|0x[0-9a-f]{6}|site-packages|\bErrno\b|\b[A-Z]\w+(?:Error|Exception)\b|__\w+__|NoneType|object at|keyword"
-    r"|\bdict\b|\btuple\b|libsndfile|soundfile|symusic|miditok|numpy|deserializ|Header[A-Z]|gradio(?!_api)|Internal Server"
+    r"Traceback|0x[0-9a-f]{6}|site-packages|\bErrno\b|\b[A-Z]\w+(?:Error|Exception)\b|__\w+__|NoneType|object at"
+    r"|keyword|\bdict\b|\btuple\b|libsndfile|soundfile|symusic|miditok|numpy|deserializ|Header[A-Z]|gradio(?!_api)"
+    r"|Internal Server"
 )
 """Words of libraries and of the interpreter."""
 LONGEST = 600

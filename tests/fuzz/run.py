@@ -1,18 +1,20 @@
 """Damages inputs of every kind and reads them: `python tests/fuzz/run.py`, or `make fuzz`.
 
-Each input must be read with sane results, or refused with one line (promises.py). Cases run in child processes, so one that
-crashes, hangs or takes too much memory is named like any other. A case depends on its kind, its number and --seed alone:
-`--kind midi --case 1234` runs it again and keeps its files.
+Each input must be read with sane results, or refused with one line (promises.py). Cases run in child processes, so one
+that crashes, hangs or takes too much memory is named like any other. A case depends on its kind, its number and --seed
+alone: `--kind midi --case 1234` runs it again and keeps its files.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, Queue
@@ -30,7 +32,9 @@ KINDS = ("midi", "audio", "checkpoints", "endpoints")
 BATCH = 500
 """Cases of one child process."""
 PATIENCE = 60.0
-"""Seconds that a case, or the start of a child, may take."""
+"""Seconds that a case may take."""
+START = 300.0
+"""Seconds until the first case begins."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def run_cases(kind: str, seed: int, cases: range, folder: Path, advance: Callabl
     return outcome
 
 
-def _run_batch(
+def _run_batch(  # noqa: PLR0917
     kind: str, seed: int, cases: range, folder: Path, outcome: Outcome, advance: Callable[[int], None]
 ) -> int:
     """Run cases in one child. Returns the first case that it did not run."""
@@ -85,7 +89,9 @@ def _run_batch(
         Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
         current, done = None, cases.start
         try:
-            while line := lines.get(timeout=PATIENCE):
+            patience = START
+            while line := lines.get(timeout=patience):
+                patience = PATIENCE
                 word, number, *rest = line.split(maxsplit=2)
                 current = int(number)
                 if word == "broken":
@@ -96,9 +102,10 @@ def _run_batch(
                     advance(1)
             how = f"the process ends with status {child.wait()}"
         except Empty:
-            how = f"no answer in {PATIENCE:g} s"
+            how = f"no answer in {patience:g} s"
         finally:
-            child.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # and a server that it has started
             child.wait()
         if done == cases.stop:
             return done
