@@ -19,6 +19,14 @@ def quoted(value: object) -> str:
     return "empty" if value is None else repr(value)[:80]
 
 
+def check_whole(flag: str, value: int, least: int, meaning: str = "", most: int = 2**31 - 1) -> None:
+    """Raise InputError unless `value` is from `least` to `most`. `meaning` says what the least value stands for."""
+    if value < least:
+        raise InputError(f"{flag} is {value}; it must be {least} {f'({meaning}) ' * bool(meaning)}or more")
+    if value > most:
+        raise InputError(f"{flag} is {value}; it must be {most:,} or less")
+
+
 @contextmanager
 def renamed(path: object, name: str) -> Iterator[None]:
     """Within the block, the messages of an InputError call the file `path` by the `name` that people know."""
@@ -46,6 +54,10 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         exit_with(str(error), 1)
+    except (MemoryError, RuntimeError) as error:  # PyTorch says "can't allocate memory", or "CUDA out of memory"
+        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+            raise
+        exit_with("there is not enough memory for this; choose smaller sizes", 1)
     except KeyboardInterrupt:
         exit_with("interrupted", 130)
     sys.exit(0)
