@@ -48,10 +48,8 @@ class Kind:
             )
         base, once = f"http://127.0.0.1:{port}/gradio_api", httpx.Limits(max_keepalive_connections=0)
         self.client = httpx.Client(base_url=base, timeout=50, limits=once)
-        for _ in range(500):
+        while b"is open on" not in self.log.read_bytes() and self.server.poll() is None:
             time.sleep(0.1)
-            if b"is open on" in self.log.read_bytes():
-                break
         self.info = self.client.get("/info").json()["named_endpoints"]
         self.recipes = [self._recipe(modality) for modality in SOURCES]
 
@@ -80,7 +78,7 @@ class Kind:
     def _call(self, place: str, raw: bytes) -> bool:
         """Whether a call is answered with results, which are checked. A refusal is checked too."""
         answer = self.client.post(place, content=raw, headers={"content-type": "application/json"})
-        check(answer.status_code < 500, f"status {answer.status_code}: {answer.text[:300]}")
+        check("json" in answer.headers["content-type"], f"status {answer.status_code}: {answer.text[:300]}")
         content = answer.json()
         if "event_id" not in content:
             if answer.status_code == 200:
