@@ -52,8 +52,14 @@ def licence(package: Distribution) -> str:
     fields = package.metadata
     classifiers = [one.split(" :: ")[-1] for one in fields.get_all("Classifier", []) if one.startswith("License ::")]
     first = (fields.get("License") or "").strip().partition("\n")[0]
-    told = fields.get("License-Expression") or ", ".join(classifiers) or first
+    told = fields.get("License-Expression") or ", ".join(classifiers) or first or _first_line(package)
     return re.sub(r"\s+", " ", told or "not told; see its home page").replace("|", "/")[:80]
+
+
+def _first_line(package: Distribution) -> str:
+    """The title of a package's licence file."""
+    files = [file for file in package.files or [] if file.name.upper().startswith("LICEN")]
+    return files[0].read_text("utf-8").strip().partition("\n")[0] if files else ""
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "docs"))
-from licences import DIRECT, key, licence
+from licences import DIRECT, key, licence  # noqa: E402
 
 
 def test_the_lock_file_holds_exact_versions_within_the_open_ranges() -> None:
