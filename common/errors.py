@@ -2,12 +2,16 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
+
+TOO_LARGE = re.compile("allocate|size calculation overflowed")
+"""What PyTorch says when there is not enough memory."""
 
 
 class InputError(ValueError):
@@ -24,7 +28,7 @@ def check_whole(flag: str, value: int, least: int, meaning: str = "", most: int 
     if value < least:
         raise InputError(f"{flag} is {value}; it must be {least} {f'({meaning}) ' * bool(meaning)}or more")
     if value > most:
-        raise InputError(f"{flag} is {value}; it must be {most:,} or less")
+        raise InputError(f"{flag} is {quoted(value)}; it must be {most:,} or less")
 
 
 @contextmanager
@@ -54,8 +58,8 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         exit_with(str(error), 1)
-    except (MemoryError, RuntimeError) as error:  # PyTorch says "can't allocate memory", or "CUDA out of memory"
-        if isinstance(error, RuntimeError) and "allocate" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not TOO_LARGE.search(str(error)):
             raise
         exit_with("there is not enough memory for this; choose smaller sizes", 1)
     except KeyboardInterrupt:

@@ -143,7 +143,7 @@ def read_info(directory: Path) -> CheckpointInfo:
     config = read_json(path)
     version = config.pop("format_version", None)
     if version != FORMAT_VERSION:
-        raise InputError(f"{directory} has format version {quoted(version)}; this program reads {FORMAT_VERSION}")
+        raise InputError(f"{path} has format version {quoted(version)}; this program reads version {FORMAT_VERSION}")
     _check_names(path, config, CheckpointInfo)
     types = {name: get_origin(hint) or hint for name, hint in get_type_hints(CheckpointInfo).items()}
     types["model"] = dict

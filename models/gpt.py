@@ -15,8 +15,8 @@ from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.models.attention import causal_attention
 from waveletgpt.models.mixers import ALL_MIXERS, Mixer
 
-LARGEST_SIZE, LARGEST_DEPTH = 1 << 21, 1 << 10
-"""Bounds of the sizes, n_layer's apart: above all Unicode characters, and a product of two of them fits in 63 bits."""
+LARGEST_SIZE, LARGEST_DEPTH = 1 << 30, 1 << 10
+"""Bounds of all sizes, and of n_layer, so that no product overflows 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class GPTConfig:
                 raise InputError(f"{name} is {quoted(value)}; it must be a whole number of 1 or more")
             largest = LARGEST_DEPTH if name == "n_layer" else LARGEST_SIZE
             if value > largest:
-                raise InputError(f"{name} is {value}; it must be {largest:,} or less")
+                raise InputError(f"{name} is {quoted(value)}; it must be {largest:,} or less")
         if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
             raise InputError(
                 f"n_embd is {self.n_embd} and n_head {self.n_head}; "
