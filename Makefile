@@ -7,9 +7,10 @@ BIN    := $(VENV)/bin
 # torch comes first and by exactly this version: a range may resolve to gigabytes of CUDA packages.
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+VERSIONS = $(PIP) freeze --exclude-editable | sed 's/+cpu$$//'
 
 .DEFAULT_GOAL := help
-.PHONY: help app test test-all lint smoke bench clean
+.PHONY: help app test test-all fuzz lint smoke bench lock locked audit licences clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +23,9 @@ test: $(VENV)/.dev  ## set up .venv and run the tests, but for the slow ones
 
 test-all: $(VENV)/.dev  ## the same with the slow ones: comparisons, killed processes, all commands of README and docs
 	$(BIN)/python -m pytest -n 2
+
+fuzz: $(VENV)/.dev  ## read 18,000 damaged files, checkpoints and calls of the endpoints (test-all has a hundredth)
+	$(BIN)/python tests/fuzz/run.py
 
 lint: $(VENV)/.dev  ## ruff, mypy --strict, and the syntax of JavaScript where node is installed
 	$(BIN)/ruff check .
@@ -37,8 +41,22 @@ bench: $(VENV)/.bench  ## speed of training and of generation, one JSON line eac
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/decode.py
 
+lock: $(VENV)/.dev  ## write the exact versions in .venv to requirements.lock (make clean first, for the newest)
+	(head -n 1 requirements.lock; $(VERSIONS)) > requirements.new && mv requirements.new requirements.lock
+
+locked: $(VENV)/.dev  ## make smoke with the exact versions of requirements.lock, unless .venv has just these
+	@if (head -n 1 requirements.lock; $(VERSIONS)) | cmp -s - requirements.lock; then \
+	echo "requirements.lock holds the versions that the tests ran with"; \
+	else PIP_CONSTRAINT=$(CURDIR)/requirements.lock $(MAKE) VENV=$(VENV)-locked smoke; fi
+
+audit:  ## look up known vulnerabilities of requirements.lock with pip-audit, where its service can be reached
+	@$(PYTHON) .ci/audit.py
+
+licences: $(VENV)/.dev  ## write docs/licences.md
+	$(BIN)/python docs/licences.py
+
 clean:  ## remove .venv and caches (data/, runs/ and outputs/ stay)
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-locked build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps make a second `make` immediate; pyproject.toml changing makes pip look again.
 $(VENV)/.torch:

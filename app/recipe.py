@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.common.modalities import find_modality
 from waveletgpt.models.sampling import Sampling
 
@@ -63,7 +63,7 @@ class Recipe:
         if not 1 <= len(self.lengths) <= MOST_PARTS or min(self.lengths) < 1:
             raise InputError(f"a recipe has 1 to {MOST_PARTS} parts of 1 token or more")
         if not 0 <= self.variation < MOST_VARIATIONS:
-            raise InputError(f"a recipe's variation is from 0 to {MOST_VARIATIONS - 1}, not {self.variation}")
+            raise InputError(f"a recipe's variation is from 0 to {MOST_VARIATIONS - 1}, not {quoted(self.variation)}")
         if bool(self.example) != (self.example_tokens > 0):
             raise InputError("a recipe has an example and a number of its tokens, or neither")
 
@@ -80,7 +80,9 @@ class Recipe:
             raise InputError("the recipe is not one of this program")
         unknown = set(data) - {f.name for f in fields(cls)}
         if unknown:
-            raise InputError(f"the recipe has entries of another version: {', '.join(sorted(unknown))}")
+            raise InputError(
+                f"the recipe has entries of another version: {', '.join(map(quoted, sorted(unknown)[:5]))}"
+            )
         try:
             values = dict(data)
             lengths = tuple(_whole(n) for n in values.pop("lengths"))
@@ -90,8 +92,10 @@ class Recipe:
             for name in ("modality", "checkpoint", "digest", "ids", "example", "title"):
                 values[name] = _text(values.get(name, ""))
             return cls(**values, lengths=lengths, sampling=sampling)
-        except (TypeError, KeyError, ValueError) as error:
+        except InputError as error:
             raise InputError(f"the recipe is damaged: {error}") from None
+        except (TypeError, KeyError, ValueError, OverflowError):
+            raise InputError(DAMAGED) from None
 
 
 def _whole(value: Any) -> int:

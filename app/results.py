@@ -20,7 +20,7 @@ from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import Recipe, crc32, pack_ids, to_word, unpack_ids
 from waveletgpt.app.scheduling import Turn
 from waveletgpt.app.streaming import Completion, GenerationTask, make_ready, stream
-from waveletgpt.common.errors import InputError, renamed
+from waveletgpt.common.errors import InputError, quoted, renamed
 from waveletgpt.models.generation import context_start, first_divergence, score
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.sampling import Sampling
@@ -216,7 +216,7 @@ def same_tokens(a: LoadedCheckpoint, b: LoadedCheckpoint) -> bool:
 def load_named(modality: AppModality[Any], entries: Entries, name: Any) -> LoadedCheckpoint:
     """Load a checkpoint by its name on the page. Raises InputError, in which files have the names of the page."""
     if not isinstance(name, str) or name not in entries:
-        raise InputError(f"there is no {modality.name} checkpoint {name!r}; choose {', '.join(entries)}")
+        raise InputError(f"there is no {modality.name} checkpoint {quoted(name)}; choose {', '.join(entries)}")
     entry = entries[name]
     with renamed(entry.path, name):
         return replace(load(entry.path, modality.name, modality.tokenizer_kind, entry.device), name=name)

@@ -18,9 +18,13 @@ import torch
 from torch import Tensor
 
 from waveletgpt.app.scheduling import Scheduler, Turn
+from waveletgpt.common.errors import InputError
 from waveletgpt.models.generation import Step, generate, warm_up
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.sampling import Sampling
+
+MOST_TOKENS = 1 << 24
+"""New tokens of all samples of a task at most: 17 minutes of audio at 16 kHz. They take 12 bytes each."""
 
 _warming_up = Lock()
 
@@ -176,6 +180,8 @@ class _Writer:
         shown = task.prompt if task.shown else task.prompt[:0]  # (P,)
         self.earlier = task.earlier or Completion(shown, len(shown), 0)
         self.task, self.wanted, B = task, task.steps, len(task.samples)
+        if self.wanted * B > MOST_TOKENS:
+            raise InputError(f"these are {self.wanted * B:,} tokens; at most {MOST_TOKENS:,} are made at a time")
         self.ids = np.zeros((self.wanted, B), np.int64)  # the first `written` rows are valid
         self.log_probs = np.zeros((self.wanted, B), np.float32)
         self.written = 0

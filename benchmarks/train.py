@@ -25,7 +25,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from waveletgpt.common.command_line import parse
-from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.errors import InputError, check_whole, run_command
 from waveletgpt.common.files import json_text
 from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT, GPTConfig
@@ -75,8 +75,7 @@ class Config:
         if len(set(self.contenders)) < len(self.contenders):
             raise InputError("--contenders names one twice; name each once")
         for name, least in (("batch_size", 1), ("steps", 2), ("threads", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be {least} or more")
+            check_whole(f"--{name.replace('_', '-')}", getattr(self, name), least)
 
 
 class TransformersGPT2(nn.Module):

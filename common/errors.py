@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +10,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+TOO_LARGE = re.compile("allocate|size calculation overflowed")
+"""What PyTorch says when there is not enough memory."""
+
 
 class InputError(ValueError):
     """Input from outside cannot be used. The message is one line: what is wrong and what would be right."""
+
+
+def quoted(value: object) -> str:
+    """A value in a message."""
+    return "empty" if value is None else repr(value)[:80]
+
+
+def check_whole(flag: str, value: int, least: int, meaning: str = "", most: int = 2**31 - 1) -> None:
+    """Raise InputError unless `value` is from `least` to `most`. `meaning` says what the least value stands for."""
+    if value < least:
+        raise InputError(f"{flag} is {value}; it must be {least} {f'({meaning}) ' * bool(meaning)}or more")
+    if value > most:
+        raise InputError(f"{flag} is {quoted(value)}; it must be {most:,} or less")
 
 
 @contextmanager
@@ -41,6 +58,10 @@ def run_command(main: Callable[[], None]) -> NoReturn:
         sys.exit(0)
     except OSError as error:
         exit_with(str(error), 1)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not TOO_LARGE.search(str(error)):
+            raise
+        exit_with("there is not enough memory for this; choose smaller sizes", 1)
     except KeyboardInterrupt:
         exit_with("interrupted", 130)
     sys.exit(0)

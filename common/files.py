@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; InputError if there is none."""
     try:
         content = json.loads(read_text(path) or "")
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     if not isinstance(content, dict):
         raise InputError(f"{path} cannot be read as a JSON object")

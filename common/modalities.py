@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import InputError, quoted
 
 
 @dataclass(frozen=True)
@@ -80,5 +80,5 @@ MODALITIES = {modality.name: modality for modality in (TEXT, AUDIO, MUSIC)}
 def find_modality(name: str) -> Modality:
     """The record with this name. Raises InputError if there is none."""
     if name not in MODALITIES:
-        raise InputError(f"{name!r} is not a kind of data; choose one of {', '.join(MODALITIES)}")
+        raise InputError(f"{quoted(name)} is not a kind of data; choose one of {', '.join(MODALITIES)}")
     return MODALITIES[name]

@@ -8,12 +8,12 @@ README.md           the model card
 
 import errno
 import hashlib
-import json
 import math
 import os
 import re
+import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from waveletgpt.common.errors import InputError
-from waveletgpt.common.files import atomic_directory, json_text, write_text
+from waveletgpt.common.errors import InputError, quoted
+from waveletgpt.common.files import atomic_directory, json_text, read_json, write_text
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import ALL_MIXERS
 
@@ -34,6 +34,8 @@ LARGEST_CACHE = 1 << 29
 this that keeps a few bytes of `config.json` from taking all memory."""
 
 
+SHOWN = 5
+"""Unknown entries that a message lists."""
 SAMPLING = ("temperature", "top_p", "min_p")
 """What `CheckpointInfo.sampling` may set."""
 
@@ -138,16 +140,11 @@ def read_info(directory: Path) -> CheckpointInfo:
     path = Path(directory) / "config.json"
     if not path.is_file():
         raise InputError(f"{directory} is not a checkpoint: it has no config.json")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        version = config.pop("format_version")
-    except (ValueError, KeyError, AttributeError, TypeError, OSError, RecursionError) as error:
-        raise InputError(f"{path} is not a checkpoint's configuration: {error}") from None
+    config = read_json(path)
+    version = config.pop("format_version", None)
     if version != FORMAT_VERSION:
-        raise InputError(f"{directory} has format version {version}; this program reads version {FORMAT_VERSION}")
-    unknown = set(config) - {f.name for f in fields(CheckpointInfo)}
-    if unknown:
-        raise InputError(f"{path} has unknown entries: {', '.join(sorted(unknown))}")
+        raise InputError(f"{path} has format version {quoted(version)}; this program reads version {FORMAT_VERSION}")
+    _check_names(path, config, CheckpointInfo)
     types = {name: get_origin(hint) or hint for name, hint in get_type_hints(CheckpointInfo).items()}
     types["model"] = dict
     wrong = [name for name, value in config.items() if not isinstance(value, types[name])]
@@ -158,12 +155,20 @@ def read_info(directory: Path) -> CheckpointInfo:
     sampling = config.get("sampling", {})
     if set(sampling) - set(SAMPLING) or not all(value is None or _is_number(value) for value in sampling.values()):
         raise InputError(f"{path}: sampling may set {', '.join(SAMPLING)}, each to a number or null")
+    _check_names(path, config["model"], GPTConfig)
     try:
         return CheckpointInfo(**{**config, "model": GPTConfig(**config["model"])})
-    except (TypeError, KeyError) as error:
-        raise InputError(f"{path} does not describe a model: {error}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+
+
+def _check_names(path: Path, values: Mapping[str, Any], kind: type) -> None:
+    """Raise InputError unless `values` has entries of the dataclass `kind` only, and all that have no default."""
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind)}
+    if unknown := [name for name in values if name not in known]:
+        raise InputError(f"{path} has unknown entries: {', '.join(map(quoted, sorted(unknown)[:SHOWN]))}")
+    if missing := [name for name, needed in known.items() if needed and name not in values]:
+        raise InputError(f"{path} lacks {', '.join(missing)}")
 
 
 def update_info(directory: Path, **changes: Any) -> None:
@@ -173,7 +178,8 @@ def update_info(directory: Path, **changes: Any) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number that a float can hold."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _config_text(info: CheckpointInfo) -> str:
@@ -203,8 +209,12 @@ def load_checkpoint(directory: Path, *, modality: str | None = None, device: str
         _check_shapes(info.model, shapes, path)
         digest = file_sha256(path)
         weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or 'not there'}); copy the checkpoint again"
+        ) from None
+    except (SafetensorError, UnicodeError):
+        raise InputError(f"{path} is damaged, or no safetensors file; copy the checkpoint again") from None
     if info.weights_sha256 not in ("", digest):
         raise InputError(f"{path} is damaged: its sha256 is not the one in config.json; copy the checkpoint again")
     weights = {name: weight.float() for name, weight in weights.items()}

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.models.attention import causal_attention
 from waveletgpt.models.mixers import ALL_MIXERS, Mixer
+
+LARGEST_SIZE, LARGEST_DEPTH = 1 << 30, 1 << 10
+"""Bounds of all sizes, and of n_layer, so that no product overflows 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +48,19 @@ class GPTConfig:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_hidden", "n_levels"):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} is {value!r}; it must be a whole number of 1 or more")
+                raise InputError(f"{name} is {quoted(value)}; it must be a whole number of 1 or more")
+            largest = LARGEST_DEPTH if name == "n_layer" else LARGEST_SIZE
+            if value > largest:
+                raise InputError(f"{name} is {quoted(value)}; it must be {largest:,} or less")
         if self.n_embd % self.n_head or (self.n_embd // self.n_head) % 2:
             raise InputError(
                 f"n_embd is {self.n_embd} and n_head {self.n_head}; "
                 "n_embd must be an even number of coordinates for each head"
             )
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
-        if self.mixer not in ALL_MIXERS:
-            raise InputError(f"mixer is {self.mixer!r}; choose one of {', '.join(ALL_MIXERS)}")
+        if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise InputError(f"dropout is {quoted(self.dropout)}; it must be at least 0 and below 1")
+        if not isinstance(self.mixer, str) or self.mixer not in ALL_MIXERS:
+            raise InputError(f"mixer is {quoted(self.mixer)}; choose one of {', '.join(ALL_MIXERS)}")
         most = self.block_size.bit_length() - 1
         if self.n_levels > most:
             raise InputError(
@@ -62,7 +68,7 @@ class GPTConfig:
                 f"{self.block_size}; n_levels may be at most {most}"
             )
         if self.positions not in ("rope", "learned"):
-            raise InputError(f"positions is {self.positions!r}; choose rope or learned")
+            raise InputError(f"positions is {quoted(self.positions)}; choose rope or learned")
 
     @property
     def cache_size(self) -> int:

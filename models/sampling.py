@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import InputError, quoted
 
 RULED_OUT = float("-inf")
 
@@ -80,17 +80,17 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:
-            raise InputError(f"temperature is {self.temperature}; it must be 0 (the likeliest token) or more")
+            raise InputError(f"temperature is {quoted(self.temperature)}; it must be 0 (the likeliest token) or more")
         if self.top_k is not None and self.top_k < 1:
-            raise InputError(f"top-k is {self.top_k}; it must be 1 or more")
+            raise InputError(f"top-k is {quoted(self.top_k)}; it must be 1 or more")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise InputError(f"top-p is {self.top_p}; it must be above 0 and at most 1")
+            raise InputError(f"top-p is {quoted(self.top_p)}; it must be above 0 and at most 1")
         if self.min_p is not None and not 0 <= self.min_p <= 1:
-            raise InputError(f"min-p is {self.min_p}; it must be from 0 to 1")
+            raise InputError(f"min-p is {quoted(self.min_p)}; it must be from 0 to 1")
         if not 0 < self.repetition_penalty < math.inf:
-            raise InputError(f"repetition penalty is {self.repetition_penalty}; it must be above 0 (1 is none)")
+            raise InputError(f"repetition penalty is {quoted(self.repetition_penalty)}; it must be above 0 (1 is none)")
         if not 0 <= self.seed < 2**64:
-            raise InputError(f"seed is {self.seed}; it must be 0 or more and below 2**64")
+            raise InputError(f"seed is {quoted(self.seed)}; it must be 0 or more and below 2**64")
 
     @property
     def penalizes(self) -> bool:

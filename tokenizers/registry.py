@@ -1,5 +1,6 @@
 """The interface of tokenizers, and how to rebuild one from its description in a checkpoint."""
 
+from inspect import signature
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
@@ -66,8 +67,9 @@ def construct(cls: type[T], description: dict[str, Any]) -> T:
     settings = {name: value for name, value in description.items() if name != "kind"}
     try:
         return cls(**settings)
-    except TypeError as error:
-        raise InputError(f"malformed description of a {cls.kind} tokenizer: {error}") from error
+    except TypeError:
+        entries = ", ".join(signature(cls).parameters)
+        raise InputError(f"malformed description of a {cls.kind} tokenizer; its entries are kind, {entries}") from None
 
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)

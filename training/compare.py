@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from waveletgpt.common.cores import available_cores
-from waveletgpt.common.errors import InputError, exit_with, run_command
+from waveletgpt.common.errors import InputError, check_whole, exit_with, run_command
 from waveletgpt.common.files import json_text, lock, read_text, remove_leftovers, write_text
 from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT
@@ -86,8 +86,7 @@ class Config(TrainConfig):
         if self.lrs and self.rates_from:
             raise InputError("--lrs tries learning rates and --rates-from uses chosen ones; give one of the two")
         for name in ("jobs", "timing_rounds"):
-            if getattr(self, name) < 0:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it must be 0 or more")
+            check_whole(f"--{name.replace('_', '-')}", getattr(self, name), 0)
         if self.shard:
             raise InputError("--shard splits a model among processes; a comparison trains each model in one process")
         if self.allow_changes:

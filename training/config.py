@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import InputError, check_whole
 from waveletgpt.models.gpt import GPTConfig
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["muon", "adamw"]
+MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,7 @@ class OptimizerConfig:
             raise InputError(f"--optimizer.momentum is {self.momentum}; it must be at least 0 and below 1")
         if not 0 <= self.min_lr_ratio <= 1:
             raise InputError(f"--optimizer.min-lr-ratio is {self.min_lr_ratio}; it must be from 0 to 1")
-        if self.warmup_steps < 0:
-            raise InputError(f"--optimizer.warmup-steps is {self.warmup_steps}; it must be 0 or more")
+        check_whole("--optimizer.warmup-steps", self.warmup_steps, 0)
         if not self.weight_decay >= 0:
             raise InputError(f"--optimizer.weight-decay is {self.weight_decay}; it must be 0 or more")
         if not all(0 <= beta < 1 for beta in self.betas):
@@ -108,17 +108,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "accumulate", "steps", "eval_every", "eval_windows"):
-            if getattr(self, name) < 1:
-                flag = name.replace("_", "-")
-                raise InputError(f"--{flag} is {getattr(self, name)}; it must be 1 or more")
+            check_whole(f"--{name.replace('_', '-')}", getattr(self, name), 1)
         if self.batch_size % self.accumulate:
             raise InputError(f"--batch-size is {self.batch_size}; --accumulate {self.accumulate} must divide it")
-        if self.sample_tokens is not None and self.sample_tokens < 0:
-            raise InputError(f"--sample-tokens is {self.sample_tokens}; it must be 0 (no samples) or more")
+        if self.sample_tokens is not None:
+            check_whole("--sample-tokens", self.sample_tokens, 0, "no samples")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed is {self.seed}; it must be 0 or more and below 2**63")
-        if self.threads < 0:
-            raise InputError(f"--threads is {self.threads}; it must be 0 or more")
+        check_whole("--threads", self.threads, 0, most=MOST_THREADS)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON-able values."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from waveletgpt.common.command_line import parse
-from waveletgpt.common.errors import InputError, run_command
+from waveletgpt.common.errors import InputError, check_whole, run_command
 from waveletgpt.common.files import json_text
 from waveletgpt.common.modalities import Modality, find_modality
 from waveletgpt.common.progress import progress_bar
@@ -22,6 +22,7 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, update_info
 from waveletgpt.models.devices import pick_device
 from waveletgpt.tokenizers.registry import Tokenizer, same_ids, tokenizer_from_dict
+from waveletgpt.training.config import MOST_THREADS
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate
 from waveletgpt.training.modalities.base import load_training_modality
@@ -59,16 +60,14 @@ class Config:
     """CPU threads; 0 is PyTorch's default."""
 
     def __post_init__(self) -> None:
-        if self.windows < 0:
-            raise InputError(f"--windows is {self.windows}; it must be 0 (all) or more")
+        check_whole("--windows", self.windows, 0, "all")
         if self.samples < 0 or self.samples == 1:
             raise InputError(f"--samples is {self.samples}; it must be 0 (none) or 2 and more, for an interval")
         if self.choose and not self.samples:
             raise InputError("--choose judges samples; add --samples, 20 for example")
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size is {self.batch_size}; it must be 1 or more")
-        if self.threads < 0:
-            raise InputError(f"--threads is {self.threads}; it must be 0 or more")
+        check_whole("--samples", self.samples, 0)
+        check_whole("--batch-size", self.batch_size, 1)
+        check_whole("--threads", self.threads, 0, most=MOST_THREADS)
 
 
 def measure(config: Config) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from waveletgpt.app.access import Limits
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.recipe import Recipe
-from waveletgpt.app.streaming import Completion
+from waveletgpt.app.streaming import MOST_TOKENS, Completion
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import Modality, find_modality
 from waveletgpt.models.checkpoint import CheckpointInfo
@@ -252,10 +252,12 @@ class AppModality(ABC, Generic[T]):
             raise InputError(f"{path} is a directory; give the name of a file to write")
 
     def checked_count(self, name: str, amount: float, tokenizer: T) -> int:
-        """Convert the length `name` from `unit` to tokens. Raises InputError unless it is above 0."""
-        if not 0 < amount < math.inf:
-            raise InputError(f"{name} is {amount:g} {self.unit}; it must be above 0")
-        return self.count(amount, tokenizer)
+        """Convert the length `name` from `unit` to tokens. Raises InputError unless it is above 0, and not too long."""
+        if not 0 < amount <= MOST_TOKENS or (count := self.count(amount, tokenizer)) > MOST_TOKENS:
+            raise InputError(
+                f"{name} is {amount:g} {self.unit}; it must be above 0, and at most {MOST_TOKENS:,} {self.tokens}"
+            )
+        return count
 
     def kept_prompt(
         self,
@@ -278,7 +280,7 @@ class AppModality(ABC, Generic[T]):
             The prompt; None if there is none.
 
         Raises:
-            InputError: the prompt cannot be used, or `keep` is not above 0.
+            InputError: the prompt or `keep` cannot be used.
         """
         most = None if keep == math.inf else self.checked_count("keep", keep, tokenizer)
         if example:

@@ -18,6 +18,8 @@ from waveletgpt.common.files import write_text
 from waveletgpt.tokenizers.characters import CharacterTokenizer
 
 WORDS_OF_TITLE = 6
+LARGEST = 1 << 20
+"""Characters of a prompt, and bytes of a prompt's file, at most. Generation uses the end of it."""
 
 
 class Text(AppModality[CharacterTokenizer]):
@@ -38,7 +40,7 @@ class Text(AppModality[CharacterTokenizer]):
         """Encode typed text or a UTF-8 file, in the characters of the model that are nearest to it."""
         typed = isinstance(source, str)
         try:
-            given = source if isinstance(source, str) else _read(source)
+            given = _checked(source) if isinstance(source, str) else _read(source)
             text, note = in_alphabet(given, tokenizer.alphabet, tokenizer.replacement)
         except InputError as error:
             raise error if typed else InputError(f"{source}: {error}") from None
@@ -89,9 +91,19 @@ class Text(AppModality[CharacterTokenizer]):
             raise InputError(f"{path} is a directory; give the name of a file to write")
 
 
+def _checked(text: str) -> str:
+    if len(text) > LARGEST:
+        raise InputError(f"the prompt has {len(text):,} characters; give {LARGEST:,} at most, such as its end")
+    return text
+
+
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+        if len(data) > LARGEST:
+            raise InputError(f"larger than {LARGEST >> 20} MB; give a shorter text, such as its end")
+        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"not UTF-8 text (byte {error.start} cannot be read)") from None
     except OSError as error:

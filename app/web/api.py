@@ -21,11 +21,11 @@ from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import to_word
 from waveletgpt.app.results import PIECE, Results, cross_score, divergence, grow, load_named, ongoing, score_piece
-from waveletgpt.app.web.inputs import Settings, from_recipe, new_results, quoted, source_of
+from waveletgpt.app.web.inputs import Settings, from_recipe, left_out, new_results, source_of
 from waveletgpt.app.web.schemas import CHECKPOINT, META, SCORE, object_schema, outputs, parameters, schema, upload
 from waveletgpt.app.web.session import CARDS
 from waveletgpt.app.web.visitors import Visitors, visitor
-from waveletgpt.common.errors import InputError, renamed
+from waveletgpt.common.errors import InputError, quoted, renamed
 
 MOST_SCORED = 1 << 16
 """Tokens that `/score` takes."""
@@ -33,7 +33,7 @@ MOST_SCORED = 1 << 16
 
 def uploaded(value: Any, name: str) -> Any:
     """The value of an `upload`. Raises InputError unless gradio has checked that it is a file that was uploaded."""
-    if value and not is_file_obj_with_meta(value):
+    if not left_out(value) and not is_file_obj_with_meta(value):
         raise InputError(f"{name} is {quoted(value)}; it must be an uploaded file")
     return value
 
@@ -70,7 +70,7 @@ class Endpoint:
 
     def _results(self, prompt: Any, names: list[Any], recipe: Any, settings: Settings) -> Results:
         modality, entries = self.modality, self.library.entries()
-        if recipe:
+        if not left_out(recipe):
             if not isinstance(recipe, str):
                 raise InputError(f"recipe is {quoted(recipe)}; it must be text")
             return from_recipe(modality, entries, recipe)
@@ -158,12 +158,10 @@ def serve(
     """Serve `function`, whose arguments are called as `inputs` are, as an endpoint and as an MCP tool of this name."""
 
     def answer(*values: Any) -> Any:
-        with _one_line():
-            return function(*values)
+        return function(*values)
 
     def answers(*values: Any) -> Iterator[Any]:
-        with _one_line():
-            yield from function(*values)
+        yield from function(*values)
 
     endpoint: Any = answers if name.startswith("generate") else answer
     # Gradio takes the names and defaults of arguments from the signature; MCP its texts from name and docstring.
@@ -180,15 +178,6 @@ def serve(
         api_description=description,
         preprocess=False,
     )
-
-
-@contextmanager
-def _one_line() -> Iterator[None]:
-    """Answer bad input with its one line, and keep it out of the log."""
-    try:
-        yield
-    except InputError as error:
-        raise gr.Error(str(error), print_exception=False) from None
 
 
 def describe(modality: AppModality[Any]) -> str:

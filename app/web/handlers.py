@@ -28,12 +28,11 @@ from waveletgpt.app.web.display import Changes, Display, all_begun, progress
 from waveletgpt.app.web.history import entries_of, remembered
 from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
 from waveletgpt.app.web.markup import about, losses, note
+from waveletgpt.app.web.server import ADVICE
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.common.errors import InputError, renamed
 from waveletgpt.common.modalities import MODALITIES
-
-ADVICE = "Something went wrong in the app; its log tells what."
 
 
 class Handlers:

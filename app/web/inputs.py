@@ -12,7 +12,7 @@ from waveletgpt.app.modalities.base import AppModality, Extent, Prompt
 from waveletgpt.app.recipe import from_word
 from waveletgpt.app.results import Entries, Result, Results, load_named, new_result, remade
 from waveletgpt.app.web.session import CARDS
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.models.sampling import Sampling
 
 LARGEST_NUMBER = 2**64
@@ -84,14 +84,14 @@ def _flag(name: str) -> str:
     return name.replace("_", "-")
 
 
-def quoted(value: Any) -> str:
-    """A value in a message."""
-    return "empty" if value is None else repr(value)[:80]
+def left_out(value: Any) -> bool:
+    """Whether an argument is not given: null, or an empty text."""
+    return value is None or value == ""
 
 
 def source_of(modality: AppModality[Any], prompt: Any) -> str | Path | None:
     """Typed text or the path of an upload; None for no prompt. Raises InputError."""
-    if not prompt:
+    if left_out(prompt):
         return None
     if modality.prompt.suffixes:
         return file_of(prompt, "prompt", modality.prompt.suffixes)
@@ -132,7 +132,7 @@ def new_results(  # noqa: PLR0917
     check_chosen(names)
     results: Results = []
     for card, name in enumerate(names):
-        if not name:
+        if left_out(name):
             results.append(None)
             continue
         loaded = load_named(modality, entries, name)
@@ -144,7 +144,7 @@ def new_results(  # noqa: PLR0917
 
 def check_chosen(names: Sequence[Any]) -> None:
     """Raise InputError if no card has a checkpoint."""
-    if not any(names):
+    if all(map(left_out, names)):
         raise InputError("no checkpoint is chosen; choose at least one")
 
 

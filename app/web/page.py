@@ -21,6 +21,7 @@ from waveletgpt.app.web.api import add_endpoints
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
+from waveletgpt.app.web.server import Page
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab
 from waveletgpt.app.web.visitors import Visitors
@@ -56,10 +57,9 @@ def build_page(
     modalities = {name: load_modality(name).limited(limits) for name in MODALITIES}
     computing = pick_device(device)
     libraries = {name: Library(directory, name, computing) for name in MODALITIES}
-    with gr.Blocks(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
-        add_endpoints(
-            libraries, modalities, visitors
-        )  # first, so that no handler of the page takes the name of an endpoint
+    # The endpoints come first, so that no handler of the page takes the name of one.
+    with Page(title="waveletgpt", fill_width=True, analytics_enabled=False, delete_cache=CLEANING) as page:
+        add_endpoints(libraries, modalities, visitors)
         gr.HTML(ABOUT, js_on_load=script("page.js"))
         history = gr.BrowserState([], storage_key="waveletgpt-history", secret="waveletgpt")  # noqa: S106, no secret
         with gr.Tabs() as tabs:
@@ -133,12 +133,11 @@ def open_page(
             footer_links=["api"],
             run_history=False,
             max_file_size=limits.upload_bytes,
-            show_error=True,
             ssr_mode=False,
             mcp_server=mcp,
             quiet=True,
             max_threads=THREADS,
-            app_kwargs=visitors.app_kwargs,
+            app_kwargs={"middleware": [Middleware(Guard), visitors.middleware], "lifespan": visitors.forgetting},
             auth=[*logins] or None,
             prevent_thread_lock=True,
         )

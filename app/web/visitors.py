@@ -95,9 +95,9 @@ class Visitors:
     # What the server is built with.
 
     @property
-    def app_kwargs(self) -> dict[str, Any]:
-        """What `launch` passes on to FastAPI."""
-        return {"middleware": [Middleware(_Streams, visitors=self)], "lifespan": self.forgetting}
+    def middleware(self) -> Middleware:
+        """What counts the readers of answers, around the server."""
+        return Middleware(_Streams, visitors=self)
 
     @asynccontextmanager
     async def forgetting(self, app: Any) -> AsyncIterator[None]:

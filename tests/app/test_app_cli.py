@@ -1,5 +1,7 @@
 """`waveletgpt generate`, and its messages about bad input."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from symusic.core import ScoreTick
 from waveletgpt.app import cli
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import Prompt, load_modality
+from waveletgpt.app.recipe import find_recipe, marked, to_word
 from waveletgpt.app.results import continued, grow, load_named, new_result
 from waveletgpt.models.checkpoint import update_info
 from waveletgpt.models.sampling import Sampling
@@ -203,3 +206,53 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "--length" in done.stdout and done.stdout.endswith("set()\n")
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e12", "1e308", str(10**30), "-0", "-1"])
+def test_lengths_that_nobody_can_wait_for_are_refused(run: Run, number: str) -> None:
+    for kind in ("text", "audio", "music"):
+        for flag in ("length", "keep"):
+            if (flag, number) != ("keep", "inf"):  # all of the prompt
+                status, out, err = run(f"generate {kind} --checkpoint ck/{kind}-haar --{flag}", number)
+                assert (status, out) == (2, "") and err.startswith(f"error: {flag} is ") and err.count("\n") == 1
+                assert "it must be above 0, and at most 16,777,216 " in err
+
+
+def test_many_samples_and_long_recipes_are_refused(run: Run, tiny_checkpoints: Path, tmp_path: Path) -> None:
+    status, _, err = run("generate text --checkpoint ck/text-haar --samples 1000000")
+    assert (status, err) == (2, "error: --samples is 1000000; it must be from 1 to 64\n")
+    status, _, err = run("generate text --checkpoint ck/text-haar --samples 64 --length 1e6")
+    assert (status, err) == (2, "error: these are 64,000,000 tokens; at most 16,777,216 are made at a time\n")
+    run("generate text --checkpoint ck/text-haar --length 20 --out a.json")
+    (recipe,) = find_recipe(tmp_path / "a.json")
+    assert recipe
+    (tmp_path / "b.json").write_text(marked(to_word([replace(recipe, lengths=(10**12,))])))
+    status, _, err = run("generate --recipe b.json --checkpoint ck")
+    assert (status, err) == (2, "error: these are 1,000,000,000,000 tokens; at most 16,777,216 are made at a time\n")
+
+
+def test_a_text_of_60_mb_is_refused_in_no_time(run: Run, tmp_path: Path) -> None:
+    with (tmp_path / "long.txt").open("wb") as file:
+        file.truncate(60 << 20)
+    status, out, err = run("generate text --checkpoint ck/text-haar --prompt-file long.txt")
+    assert (status, out) == (2, "")
+    assert err == "error: long.txt: larger than 1 MB; give a shorter text, such as its end\n"
+
+
+@pytest.mark.parametrize("name", ["text.txt", "text.json", "audio.wav", "music.mid", "music.wav"])
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file(
+    run: Run, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(path: Path, data: bytes | str, **_: object) -> None:
+        with path.open("wb") as file:
+            file.write(data.encode()[:9] if isinstance(data, str) else data[:9])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    monkeypatch.setattr(Path, "write_text", half)
+    kind = name.partition(".")[0]
+    length = "0.01" if kind == "audio" else "20"
+    status, out, err = run(f"generate {kind} --checkpoint ck/{kind}-haar --length {length} --out {name}")
+    assert (status, out) == (1, "")
+    assert err == f"error: {name} cannot be written (No space left on device); what was there is kept\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["ck"]

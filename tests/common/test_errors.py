@@ -22,6 +22,12 @@ def raising(error: BaseException) -> Callable[[], None]:
         (InputError("too\nbad"), 2, "error: too bad\n"),
         (DiskFullError("a.txt cannot be written"), 1, "error: a.txt cannot be written\n"),
         (KeyboardInterrupt(), 130, "error: interrupted\n"),
+        (MemoryError(), 1, "error: there is not enough memory for this; choose smaller sizes\n"),
+        (
+            RuntimeError("can't allocate memory\nat"),
+            1,
+            "error: there is not enough memory for this; choose smaller sizes\n",
+        ),
     ],
 )
 def test_an_error_is_one_line(error: BaseException, status: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,6 +35,11 @@ def test_an_error_is_one_line(error: BaseException, status: int, line: str, caps
         run_command(raising(error))
     assert stop.value.code == status
     assert capsys.readouterr().err == line
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    with pytest.raises(RuntimeError, match="something else"):
+        run_command(raising(RuntimeError("something else")))
 
 
 @pytest.mark.parametrize(("rank", "line"), [("0", "error: too bad\n"), ("1", "")])

@@ -22,6 +22,7 @@ from waveletgpt.models.mixers import MIXERS
 torch.set_num_threads(1)
 
 SIZES = ("vocab_size", "n_layer", "n_embd", "n_hidden")
+MUST_BE = "or less"
 
 TINY = GPTConfig(vocab_size=11, block_size=32, n_layer=3, n_head=2, n_embd=8, n_hidden=12, n_levels=3)
 INFO = CheckpointInfo(
@@ -221,7 +222,7 @@ def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     ("change", "message"),
     [
         (lambda c: c.update(format_version=2), "format version 2; this program reads version 1"),
-        (lambda c: c.update(colour="red"), "unknown entries: colour"),
+        (lambda c: c.update(colour="red"), "unknown entries: 'colour'"),
         (lambda c: c["model"].update(colour="red"), "colour"),
         (lambda c: c.pop("model"), "model"),
         (lambda c: c.pop("modality"), "modality"),
@@ -239,8 +240,11 @@ def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         (lambda c: c["model"].update(mixer="learnable"), "does not hold the weights"),
         (lambda c: c["model"].update(positions="learned"), "does not hold the weights"),
         (lambda c: c["model"].update(n_levels=4, mixer="dyadic"), "does not hold the weights"),
-        *((lambda c, n=n: c["model"].update({n: 10**18}), "does not hold the weights") for n in SIZES),
-        *((lambda c, n=n: c["model"].update({n: 10**30}), "does not hold the weights") for n in SIZES),
+        *(
+            (lambda c, n=n: c["model"].update({n: 10**9}), MUST_BE if n == "n_layer" else "does not hold")
+            for n in SIZES
+        ),
+        *((lambda c, n=n: c["model"].update({n: 10**30}), MUST_BE) for n in SIZES),
         (lambda c: c["model"].update(block_size=10**9), "block_size is 1000000000; it may be at most 11184810 for"),
         (lambda c: c["model"].update(block_size=10**30, n_levels=90), "config.json: block_size is 1000000000000"),
         (lambda c: c.update(losses={"val": float("nan")}), "losses must be finite numbers"),

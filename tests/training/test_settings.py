@@ -13,6 +13,7 @@ import torch
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT, GPTConfig
+from waveletgpt.training import evaluate
 from waveletgpt.training.command import parse, train_command
 from waveletgpt.training.config import (
     CHANGEABLE,
@@ -195,3 +196,25 @@ def test_a_run_without_a_named_optimizer_was_trained_with_adamw() -> None:
     settings = PRESETS["cpu"](data=Path("d"), out=Path("r")).to_dict()
     del settings["optimizer"]["name"]
     assert "--optimizer.name adamw" in training_command(settings)
+
+
+def whole_numbers() -> list[tuple[type, str]]:
+    """Every setting that is a whole number."""
+    kinds = (TrainConfig, OptimizerConfig, GPTConfig, evaluate.Config)
+    return [(kind, f.name) for kind in kinds for f in fields(kind) if f.type in {"int", int, "int | None", int | None}]
+
+
+@pytest.mark.parametrize(("kind", "name"), whole_numbers())
+def test_no_whole_number_is_too_large_to_be_refused(kind: Any, name: str) -> None:
+    given = {TrainConfig: {"data": Path(), "out": Path()}, evaluate.Config: {"checkpoint": Path(), "data": Path()}}
+    for number in (10**30, 2**64, 2**63, -1):
+        if (kind, name) == (evaluate.Config, "seed"):
+            continue  # checked with the other settings of the samples
+        with pytest.raises(InputError) as refusal:
+            kind(**given.get(kind, {}), **{name: number})
+        said = str(refusal.value)
+        assert name.replace("_", "-") in said.replace("_", "-") and "\n" not in said and len(said) < 200
+
+
+def test_the_whole_numbers_are_found() -> None:
+    assert {(TrainConfig, "threads"), (GPTConfig, "n_embd"), (OptimizerConfig, "warmup_steps")} < {*whole_numbers()}

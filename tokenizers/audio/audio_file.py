@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
@@ -112,22 +113,18 @@ def write_wav(path: Path | str, waveform: Tensor, sample_rate: int, comment: str
         raise InputError(f"{path}: is a directory; expected the name of a WAV file")
     check_waveform(waveform)
     pcm = (waveform.double() * 32768).round().clamp(-32768, 32767).to(torch.int16).cpu().numpy()
+    file = BytesIO()  # libsndfile does not tell a full disk from other errors
+    soundfile.write(file, pcm, sample_rate, subtype="PCM_16", format="WAV")
     with atomic_path(path) as partial:
-        soundfile.write(partial, pcm, sample_rate, subtype="PCM_16", format="WAV")
-        if comment:
-            _add_comment(partial, comment.encode("ascii"))
+        partial.write_bytes(_with_comment(file.getvalue(), comment.encode("ascii")) if comment else file.getvalue())
 
 
-def _add_comment(path: Path, comment: bytes) -> None:
-    """Append an INFO list with a comment to a WAV file. libsndfile cuts long ones."""
+def _with_comment(data: bytes, comment: bytes) -> bytes:
+    """A WAV file with an INFO list that holds a comment. libsndfile cuts long ones."""
     text = comment + bytes(2 - len(comment) % 2)  # ends with a zero and has an even length
     content = b"INFOICMT" + len(text).to_bytes(4, "little") + text
-    with path.open("r+b") as file:
-        file.seek(0, 2)
-        file.write(b"LIST" + len(content).to_bytes(4, "little") + content)
-        size = file.tell() - 8
-        file.seek(4)
-        file.write(size.to_bytes(4, "little"))
+    data += b"LIST" + len(content).to_bytes(4, "little") + content
+    return data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:]
 
 
 class _StoredBlocks:

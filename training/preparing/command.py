@@ -9,12 +9,13 @@ from typing import Any, TypeVar
 
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.cores import available_cores
-from waveletgpt.common.errors import InputError
+from waveletgpt.common.errors import check_whole
 from waveletgpt.training.data import DatasetInfo
 from waveletgpt.training.preparing.source import BUILTIN
 from waveletgpt.training.preparing.work import unfinished
 from waveletgpt.training.preparing.workers import Workers
 
+MOST_WORKERS = 1024
 SHOWN = 5  # skipped files that the command line lists
 
 
@@ -36,8 +37,8 @@ class PrepareConfig:
     """Processes that encode; by default one per core. With 0 the command encodes in its own process."""
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.workers < 0:
-            raise InputError(f"--workers is {self.workers}; it must be 0 or more")
+        if self.workers is not None:
+            check_whole("--workers", self.workers, 0, most=MOST_WORKERS)
 
     def processes(self) -> Workers:
         """The worker processes that encode."""

@@ -1,0 +1,95 @@
+"""The server around the page. A failure is one line, for the client and in the log, without the server's folders.
+
+Gradio's own messages name folders and objects of the server, and come with a traceback in the log.
+"""
+
+import json
+import logging
+from typing import Any
+
+import gradio as gr
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from waveletgpt.common.errors import InputError
+
+LARGEST_BODY = 50 << 20
+"""Bytes of a request that is no upload. Gradio reads all of it into memory."""
+ADVICE = "Something went wrong in the app; its log tells what."
+NOT_READ = "the arguments cannot be read; give those that /gradio_api/info lists, and upload files first"
+NO_ROOM = "the server cannot write the files of the result; try again later"
+
+log = logging.getLogger(__name__)
+
+
+class Page(gr.Blocks):  # type: ignore[misc]
+    """Blocks that answer what cannot be done with one line."""
+
+    async def preprocess_data(self, *arguments: Any, **options: Any) -> Any:
+        """Check and convert the arguments of a call. What fails here is the caller's fault."""
+        try:
+            return await super().preprocess_data(*arguments, **options)
+        except Exception as error:
+            message = error.message if isinstance(error, gr.Error) else NOT_READ
+            raise gr.Error(message, print_exception=False) from None
+
+    async def process_api(self, *arguments: Any, **options: Any) -> Any:
+        """Call a function of the page or of an endpoint."""
+        try:
+            return await super().process_api(*arguments, **options)
+        except gr.Error:
+            raise
+        except InputError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        except OSError as error:
+            log.warning("warning: a result was not written: %s", _one_line(error))
+            raise gr.Error(NO_ROOM, print_exception=False) from None
+        except Exception as error:  # a defect of the app: gradio logs its traceback
+            raise gr.Error(ADVICE) from error
+
+
+class Guard:
+    """ASGI middleware: answers what gradio's routes fail on, and requests that are too large, with one line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        size, begun = 0, False
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > LARGEST_BODY and not scope["path"].endswith("/upload"):  # gradio limits uploads itself
+                while message.get("more_body"):  # a client reads no answer before it has sent everything
+                    message = await receive()
+                    size += len(message.get("body", b""))
+                detail = f"this request has {size / 2**20:,.0f} MB; send {LARGEST_BODY >> 20} MB at most"
+                raise HTTPException(413, detail)
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, limited, noted)
+        except Exception as error:
+            log.warning("warning: %s %s failed: %s", scope["method"], scope["path"][:80], _one_line(error))
+            answer = {"error": "this request cannot be answered; /gradio_api/info lists those that can"}
+            if begun:  # the events of a call
+                body = f"event: error\ndata: {json.dumps(answer)}\n\n".encode()
+                await send({"type": "http.response.body", "body": body})
+            else:
+                await JSONResponse(answer, 400)(scope, receive, send)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,0 +1,117 @@
+"""What the server answers when something is wrong: one line, without its folders, and no traceback in its log."""
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from waveletgpt.app.modalities import text
+from waveletgpt.app.modalities.text import Text
+from waveletgpt.app.web import server
+from waveletgpt.common.files import atomic_path
+
+META = {"_type": "gradio.FileData"}
+HERE = Path.cwd()
+
+
+def call(page_url: str, name: str, data: Any, timeout: float = 60) -> tuple[int, str]:
+    """Call an endpoint without a client. Returns the status and the error; "" if it is answered."""
+    address = f"{page_url}gradio_api/call/{name}"
+    answer = httpx.post(address, json={"data": data}, timeout=timeout)
+    content = answer.json()
+    if answer.status_code != 200:
+        return answer.status_code, content.get("error") or content["detail"]
+    last = httpx.get(f"{address}/{content['event_id']}", timeout=timeout).text.strip().rpartition("event: ")[2]
+    kind, _, body = last.partition("\ndata: ")
+    return 200, "" if kind == "complete" else json.loads(body)["error"]
+
+
+TEXT = ["Hello", "text-haar", None, "", 50, 1, 0, 1, True, 100, 0, 1, 0, 1]
+AUDIO = ["audio-haar", None, "", 0.1, 1, 0, 1, True, 1, 0, 1, 0, 1]
+
+
+def test_what_gradio_refuses_is_one_line_without_folders(page_url: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for path in ("x.wav", "/etc/passwd", "", "..", "a\0b", "x" * 5000, "http://127.0.0.1:1/x.wav"):
+        for name, data in (
+            ("generate_audio", [{"path": path, "meta": META}, *AUDIO]),
+            ("score", ["a", "", {"path": path, "meta": META}]),
+        ):
+            assert call(page_url, name, data) == (200, server.NOT_READ)
+    for data in ([], TEXT[:-1], [None]):
+        assert call(page_url, "generate_text", data) == (200, server.NOT_READ)
+    assert call(page_url, "generate_text", [*TEXT, 1, 2])[0] == 200
+    told = capfd.readouterr().err
+    assert "Traceback" not in told and str(HERE) not in told
+
+
+def test_routes_that_fail_are_answered_with_one_line(
+    page_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert call(page_url, "nowhere", []) == (
+        400,
+        "this request cannot be answered; /gradio_api/info lists those that can",
+    )
+    join = {"data": [], "fn_index": 9999, "session_hash": "x"}
+    for answer in (
+        httpx.post(f"{page_url}gradio_api/queue/join", json=join),
+        httpx.post(f"{page_url}gradio_api/upload", files={"files": ("", b"x")}),
+        httpx.get(f"{page_url}assets/{'x' * 5000}"),
+    ):
+        assert answer.status_code == 400 and "cannot be answered" in answer.json()["error"]
+    broken = httpx.get(f"{page_url}gradio_api/call/generate_text/unknown").text
+    assert broken.startswith("event: error\ndata: ") and "cannot be answered" in broken
+    assert "Traceback" not in capfd.readouterr().err
+    assert [len(line.splitlines()) for line in caplog.messages if line.startswith("warning: ")] == [1] * 5
+
+
+def test_a_request_that_is_too_large_is_not_kept_in_memory(page_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "LARGEST_BODY", 1 << 20)
+    status, told = call(page_url, "generate_text", ["a" * (3 << 20), *TEXT[1:]])
+    assert (status, told) == (413, "this request has 3 MB; send 1 MB at most")
+    assert call(page_url, "generate_text", TEXT) == (200, "")
+
+
+def test_a_long_text_is_refused_before_it_is_read(page_url: str, tmp_path: Path) -> None:
+    long = "a " * text.LARGEST
+    told = "the prompt has 2,097,152 characters; give 1,048,576 at most, such as its end"
+    assert call(page_url, "generate_text", [long, *TEXT[1:]]) == (200, told)
+    assert call(page_url, "score", ["text-haar", long, None]) == (200, told)
+    path = tmp_path / "long.txt"
+    path.write_text(long)
+    with pytest.raises(server.InputError, match=r"long.txt: larger than 1 MB; give a shorter text, such as its end"):
+        Text.read_prompt(None, path, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["generate_text", "generate_audio", "generate_music"])
+def test_a_full_disk_is_one_line(
+    name: str,
+    page_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No writer finds room for its file, and no half of a file is left."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/secret")
+
+    monkeypatch.setattr("waveletgpt.common.files._flush", full)
+    data = {"generate_text": TEXT, "generate_audio": ["", *AUDIO], "generate_music": ["", "music-haar", *TEXT[2:]]}
+    assert call(page_url, name, data[name]) == (200, server.NO_ROOM)
+    assert "Traceback" not in capfd.readouterr().err
+    assert any("a result was not written" in line for line in caplog.messages)
+    monkeypatch.setattr("waveletgpt.common.files._flush", lambda _: None)
+    monkeypatch.setattr(shutil, "copy2", full)  # gradio's copy of the file
+    assert call(page_url, name, data[name])[1] in {"", server.NO_ROOM}
+
+
+def test_nothing_is_left_of_a_file_without_room(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="cannot be written"), atomic_path(tmp_path / "a.wav") as partial:
+        partial.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not [*tmp_path.iterdir()]
