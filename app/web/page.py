@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 import torch
+from starlette.middleware import Middleware
 
 from waveletgpt.app.access import Limits
 from waveletgpt.app.checkpoints import Library
@@ -21,7 +22,7 @@ from waveletgpt.app.web.api import add_endpoints
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
-from waveletgpt.app.web.server import Page
+from waveletgpt.app.web.server import Guard, Page
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab
 from waveletgpt.app.web.visitors import Visitors
