@@ -255,6 +255,7 @@ class Handlers:
     def score(self, session: Session) -> Iterator[Changes]:
         """Say what each model thinks of its own result and of the other's."""
         yield {self.tab.losses: gr.skip()}
+        self.visitors.wait_for_reader()
         results = session.results
         for scored in self.visitors.scheduler.turns("score", [1])[0].slices(cross_score(results)):
             self.visitors.check_reader()

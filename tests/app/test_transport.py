@@ -311,6 +311,22 @@ def test_a_longer_sound_takes_over_while_it_plays(page: Page) -> None:
 
 
 @in_browser
+def test_playback_that_catches_up_waits_for_more(page: Page) -> None:
+    one = show(page, "Grow")
+    expect(one.locator(".time")).to_have_text("0:00.0 / 0:30.0 so far")
+    one.get_by_label("Position").fill("29.7")
+    page.keyboard.press("Space")
+    expect(one.locator(".time")).to_have_text("0:30.0 / 0:30.0 so far")
+    expect(one.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Longer").click()
+    expect(one.locator(".time")).to_contain_text("/ 1:00.0 so far")
+    expect(one.locator(".time")).not_to_contain_text("0:30.0 /")
+    assert position(one) > 30
+    one.get_by_role("button", name="Pause").click()
+    expect(one.get_by_role("button", name="Play")).to_be_visible()
+
+
+@in_browser
 def test_a_card_without_sound_cannot_be_chosen(page: Page) -> None:
     one = show(page, "Only B")
     expect(one.get_by_label("A: no sound")).to_be_disabled()

@@ -5,6 +5,7 @@
 
 const FADE = 0.004; // time constant in seconds: long enough not to click, too short to notice
 const AHEAD = 0.02; // seconds from a command until it is heard, so that both cards begin on the same sample
+const ENOUGH = 1; // seconds of new sound after which a playback that had to wait goes on
 const ICONS = { Play: 'M8 5v14l11-7z', Pause: 'M6 5h4v14H6zM14 5h4v14h-4z' };
 const SPACE_IS_TAKEN = 'input:not([type=range], [type=radio]), textarea, select, button, a, summary, audio, video, '
   + '[contenteditable], [role=button], [role=tab], [role=slider], [role=option]';
@@ -47,6 +48,7 @@ const voices = [null, null]; // {source, level} of each card while playing
 let version = null;
 let heard = 0;
 let playing = false;
+let waiting = false; // for more of a sound that is played faster than it grows
 let position = 0; // seconds, while paused
 let origin = 0; // time of the audio context at which the position is 0, while playing
 
@@ -87,7 +89,8 @@ const mix = () => {
 };
 
 const pause = () => {
-  if (!playing) return;
+  waiting = false;
+  if (!playing) return draw();
   position = Math.min(now(), cards[heard]?.buffer.duration ?? 0);
   playing = false;
   [0, 1].forEach(fadeOut);
@@ -116,7 +119,8 @@ const play = async () => {
   follow();
 };
 
-const toggle = () => (playing ? pause() : play());
+const toggle = () => (playing || waiting ? pause() : play());
+const isGrowing = (i) => Boolean(given().cards[i]?.pcm);
 
 const choose = (i) => {
   if (choices[i].disabled) return;
@@ -128,7 +132,10 @@ const choose = (i) => {
 
 const follow = () => {
   if (!playing) return;
-  if (!root.isConnected || now() >= (cards[heard]?.buffer.duration ?? 0)) pause();
+  if (!root.isConnected || now() >= (cards[heard]?.buffer.duration ?? 0)) {
+    pause();
+    waiting = root.isConnected && isGrowing(heard);
+  }
   draw();
   requestAnimationFrame(follow);
 };
@@ -139,14 +146,14 @@ const set = (node, name, value) => {
 
 const draw = () => {
   const seconds = now();
-  const growing = given().cards.some((card) => card?.pcm);
+  const growing = isGrowing(0) || isGrowing(1);
   slider.max = length() || 1;
   slider.value = seconds;
   const label = `${clock(seconds)} / ${clock(length())}${growing ? ' so far' : ''}`;
   if (time.textContent !== label) time.textContent = label;
   set(slider, 'aria-valuetext', label);
-  set(button, 'aria-label', playing ? 'Pause' : 'Play');
-  set(icon, 'd', playing ? ICONS.Pause : ICONS.Play);
+  set(button, 'aria-label', playing || waiting ? 'Pause' : 'Play');
+  set(icon, 'd', playing || waiting ? ICONS.Pause : ICONS.Play);
   button.disabled = !cards[heard];
   root.classList.toggle('playing', playing);
   // The style sheet draws the playheads from these, so views may be replaced at any time.
@@ -168,6 +175,16 @@ const bufferOf = async (card) => {
   return buffer;
 };
 
+// Play the rest of a sound that has grown enough, or is finished.
+const goOn = () => {
+  const left = cards[heard].buffer.duration - position;
+  if (left < (isGrowing(heard) ? ENOUGH : 0.02)) waiting = isGrowing(heard);
+  else {
+    waiting = false;
+    play();
+  }
+};
+
 const keyOf = (card) => card && (card.file?.url ?? card.pcm.length);
 
 const load = async (card, i) => {
@@ -183,6 +200,7 @@ const load = async (card, i) => {
     if (run !== version || keyOf(given().cards[i]) !== key) return; // there is a newer one
     cards[i] = { key, buffer, gain: card.gain };
     if (playing) begin(i);
+    if (waiting && i === heard) goOn();
   }
   if (playing) mix();
   draw();
