@@ -53,7 +53,11 @@ class Config:
 def main() -> None:
     """Read the command line, take the picture."""
     config = parse(Config, description=__doc__)
-    pictures = [config] if config.out else [replace(config, tab=tab, out=DOCS / f"{tab}.png") for tab in TABS]
+    pictures = (
+        [config]
+        if config.out
+        else [replace(config, tab=tab, out=DOCS / f"{tab}.png", whole=tab != "why") for tab in TABS]
+    )
     page = None if config.url else open_page(config.checkpoints, "127.0.0.1", free_port(), block=False)
     try:
         for picture in pictures:

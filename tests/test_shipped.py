@@ -46,7 +46,7 @@ def nats_per_token(model: GPT, ids: Tensor) -> float:
 
 
 def test_every_kind_of_data_has_a_baseline_and_a_wavelet() -> None:
-    music = {"music-baseline", "music-haar"}
+    music = {"music-baseline", "music-haar", "music-learnable"}
     assert set(NAMES) >= {"text-baseline", "text-haar", "text-learnable", *MELODIES, *RECORDED, *music}
 
 
@@ -55,7 +55,7 @@ def test_every_kind_of_data_has_a_baseline_and_a_wavelet() -> None:
     [
         ("text", ["text-baseline", "text-learnable"]),
         ("audio", MELODIES),
-        ("music", ["music-baseline", "music-haar"]),
+        ("music", ["music-baseline", "music-learnable"]),
     ],
 )
 def test_the_page_begins_with_a_baseline_and_the_best_wavelet_of_the_same_data(modality: str, pair: list[str]) -> None:
@@ -89,7 +89,7 @@ def test_the_metrics_end_where_the_configuration_says(name: str) -> None:
     assert info.losses["val"] == pytest.approx(lines[-1]["val_loss"], rel=0.05 if is_published else 0)
 
 
-@pytest.mark.parametrize("name", ["music-baseline", "music-haar"])
+@pytest.mark.parametrize("name", ["music-baseline", "music-learnable"])
 def test_models_of_music_are_under_the_terms_of_maestro(name: str) -> None:
     card = (SHIPPED / name / "README.md").read_text(encoding="utf-8")
     assert card.startswith("---\nlicense: cc-by-nc-sa-4.0\n")
