@@ -91,7 +91,7 @@ class Display:
         count = len(result.completions) if result else 1
         numbers = [str(number + 1) for number in range(count)]
         chosen = str(result.chosen + 1) if result else "1"
-        changes[card.variation] = gr.update(choices=numbers, value=chosen, visible=count > 1)
+        changes[card.variation] = gr.update(choices=numbers, value=chosen, visible=shown_if(count > 1))
         if result:
             entries = self.library.entries()
             changes[card.checkpoint] = gr.update(value=result.name, choices=[*entries])
@@ -150,6 +150,11 @@ def word_of(results: Results, longest: int | None = None) -> str:
 def all_begun(results: Results) -> bool:
     """Whether every result has a token."""
     return all(result.completion.written for result in results if result)
+
+
+def shown_if(condition: bool) -> bool | str:
+    """A component's `visible`. Gradio waits for ever for one that is taken off the page before its script is there."""
+    return condition or "hidden"
 
 
 def progress(results: Results) -> str:

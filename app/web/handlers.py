@@ -24,7 +24,7 @@ from waveletgpt.app.results import Result, Results, branched, continued, cross_s
 from waveletgpt.app.scheduling import Place
 from waveletgpt.app.streaming import Completion, is_ready
 from waveletgpt.app.web.components import TabComponents
-from waveletgpt.app.web.display import Changes, Display, all_begun, progress
+from waveletgpt.app.web.display import Changes, Display, all_begun, progress, shown_if
 from waveletgpt.app.web.history import entries_of, remembered
 from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
 from waveletgpt.app.web.markup import about, losses, note
@@ -127,7 +127,7 @@ class Handlers:
     def listed(self, history: list[dict[str, Any]] | None) -> Any:
         """The history as buttons."""
         mine = self._mine(history)
-        return gr.Dataset(samples=[[one["title"]] for one in mine], visible=bool(mine))
+        return gr.Dataset(samples=[[one["title"]] for one in mine], visible=shown_if(bool(mine)))
 
     def take_example(self, index: int) -> Iterator[tuple[Any, str, float]]:
         """Put a ready-made prompt into the prompt's place."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, Route, expect, sync_playwright
 
 from waveletgpt.app import streaming
 from waveletgpt.app.scheduling import AT_WORK, Scheduler
@@ -193,6 +193,25 @@ def test_stop_keeps_what_there_is(page: Page, slowly: None, tmp_path: Path) -> N
     expect(panel.get_by_role("button", name="Generate")).to_be_visible()
     path = saved(page, panel.locator("#text-a").get_by_role("button", name="Save TXT"), tmp_path)
     assert path.read_text() == sheets(panel)[0] and "360" not in path.name
+
+
+def test_scripts_of_the_page_may_arrive_late(browser: Browser, page_url: str) -> None:
+    page, held = browser.new_page(), list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route(re.compile("/assets/Index-"), hold)
+    page.goto(page_url, wait_until="domcontentloaded")
+    loading = page.locator(".app > [data-testid=status-tracker]")
+    for _ in range(150):  # each arrives after the server had time to answer what those before it asked
+        page.wait_for_timeout(200)
+        if held:
+            held.pop(0).continue_()
+        elif page.get_by_role("tab").count() and not loading.count():
+            break
+    expect(loading).to_have_count(0, timeout=10_000)
+    page.close()
 
 
 def test_another_press_while_running_ends_the_first(page: Page, slowly: None) -> None:
