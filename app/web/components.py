@@ -19,6 +19,15 @@ COPY = '<button type="button" class="plain copy-text">Copy</button>'
 RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"
 
 
+def private(unseen: Component) -> dict[str, Any]:
+    """Options of an event that programs do not see.
+
+    With every message of an event, Gradio tells the progress of all events to all of their outputs, and for that copies
+    what they hold. `unseen`, a component that shows nothing, is told instead: pages take a third of the work.
+    """
+    return {"show_progress": "hidden", "show_progress_on": unseen, "api_visibility": "private"}
+
+
 @dataclass(frozen=True)
 class Card:
     """One checkpoint and its result."""

@@ -19,6 +19,7 @@ from waveletgpt.app.recipe import from_word
 from waveletgpt.app.scheduling import Scheduler
 from waveletgpt.app.streaming import make_ready
 from waveletgpt.app.web.api import add_endpoints
+from waveletgpt.app.web.components import private
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
@@ -72,7 +73,7 @@ def build_page(
                         gr.HTML(no_checkpoints(name, str(directory)))
             with gr.Tab("Why", id="why", elem_id="why-tab"):
                 build_why(results)
-        page.load(_tab_of_address, None, tabs, queue=False, show_progress="hidden", api_visibility="private")
+        page.load(_tab_of_address, None, tabs, queue=False, **private(history))
     return page
 
 

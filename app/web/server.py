@@ -5,6 +5,7 @@ Gradio's own messages name folders and objects of the server, and come with a tr
 
 import json
 import logging
+from http import HTTPStatus
 from typing import Any
 
 import gradio as gr
@@ -16,6 +17,8 @@ from waveletgpt.common.errors import InputError
 
 LARGEST_BODY = 50 << 20
 """Bytes of a request that is no upload. Gradio reads all of it into memory."""
+FOREVER = b"public, max-age=31536000, immutable"
+"""For gradio's scripts, whose names change with what is in them: a second visit asks for none of the hundred."""
 ADVICE = "Something went wrong in the app; its log tells what."
 NOT_READ = "the arguments cannot be read; give those that /gradio_api/info lists, and upload files first"
 NO_ROOM = "the server cannot write the files of the result; try again later"
@@ -50,7 +53,8 @@ class Page(gr.Blocks):  # type: ignore[misc]
 
 
 class Guard:
-    """ASGI middleware: answers what gradio's routes fail on, and requests that are too large, with one line."""
+    """ASGI middleware: answers what gradio's routes fail on, and requests that are too large, with one line; and lets
+    browsers keep the scripts."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -77,6 +81,8 @@ class Guard:
         async def noted(message: Message) -> None:
             nonlocal begun
             begun = True
+            if scope["path"].startswith("/assets/") and message.get("status") == HTTPStatus.OK:
+                message["headers"] = [*message["headers"], (b"cache-control", FOREVER)]
             await send(message)
 
         try:

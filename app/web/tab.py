@@ -21,8 +21,6 @@ from waveletgpt.app.web.transport import transport
 from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 
-PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-
 
 def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserState, visitors: Visitors) -> Handlers:
     """Add a modality's tab to the page that is being built.
@@ -109,7 +107,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
     sources = [prompt, example, until]
     _connect(handlers, sources, examples, components.names_of(settings), settings["seed"], dice, upload)
     if passage:
-        hear: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        hear: dict[str, Any] = {"queue": False, **components.private(tab.session)}
         first, keep = cards[0].checkpoint, settings["keep"]
         prompt.change(handlers.new_passage, [prompt, example, first, keep], passage.outputs, **hear)
         passage.until.release(handlers.passage, [*sources, first, keep], passage.outputs, **hear)
@@ -130,38 +128,40 @@ def _connect(  # noqa: PLR0917
     tab = handlers.tab
     checkpoints = [card.checkpoint for card in tab.cards]
     begun = tab.begun
-    at_once: dict[str, Any] = {"queue": False, "preprocess": False, **PRIVATE}
+    private = components.private(tab.session)
+    at_once: dict[str, Any] = {"queue": False, "preprocess": False, **private}
 
     prompt = sources[0]
     asked = [tab.session, *sources, *checkpoints, *settings]
     tab.generate.click(handlers.press, asked, begun, **at_once)
-    thrown = dice.click(None, None, seed, js=RANDOM_SEED, api_visibility="private")
+    thrown = dice.click(None, None, seed, js=RANDOM_SEED, **private)
     thrown.then(handlers.generate, asked, begun, **at_once)
     for number, card in enumerate(tab.cards):
         card.go_on.click(partial(handlers.go_on, number), tab.session, begun, **at_once)
         card.branch.click(partial(handlers.branch, number), [tab.session, *checkpoints, *settings], begun, **at_once)
-        card.undo.click(partial(handlers.undo, number), tab.session, tab.shown, **PRIVATE)
-        card.variation.input(partial(handlers.choose, number), [tab.session, card.variation], tab.shown, **PRIVATE)
+        card.undo.click(partial(handlers.undo, number), tab.session, tab.shown, **private)
+        card.variation.input(partial(handlers.choose, number), [tab.session, card.variation], tab.shown, **private)
         card.checkpoint.input(handlers.chosen, card.checkpoint, card.about, **at_once)
         card.checkpoint.focus(handlers.choices, card.checkpoint, card.checkpoint, **at_once)
     upload.upload(handlers.open_file, [tab.session, upload], begun, **at_once)
-    examples.click(handlers.take_example, examples, sources, **PRIVATE)
+    examples.click(handlers.take_example, examples, sources, **private)
     for change in prompt_changes(prompt):  # a person's own prompt is no example, and is used to its end
-        change(lambda: ("", 0), None, sources[1:], queue=False, **PRIVATE)
-    tab.history.change(handlers.listed, tab.history, tab.made, queue=False, **PRIVATE)
-    tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **PRIVATE)
+        change(lambda: ("", 0), None, sources[1:], queue=False, **private)
+    tab.history.change(handlers.listed, tab.history, tab.made, queue=False, **private)
+    tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **private)
     # A run reads nothing but the session, and has the same outputs whoever began it. `Scheduler` says when it works.
-    work: dict[str, Any] = {"trigger_mode": "multiple", **PRIVATE}
+    work: dict[str, Any] = {"trigger_mode": "multiple", **private}
     run = tab.presses.change(handlers.run, [tab.session, tab.history], tab.shown, **work)
-    run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **PRIVATE)
+    run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **private)
     run.success(handlers.score, tab.session, tab.losses, **work)
 
 
 def arrive(item: gr.Tab, handlers: Handlers) -> None:
     """Let the tab show something when it is opened."""
     tab = handlers.tab
-    item.select(handlers.arrive, tab.session, tab.begun, queue=False, **PRIVATE)
-    item.select(handlers.listed, tab.history, tab.made, queue=False, **PRIVATE)
+    private = components.private(tab.session)
+    item.select(handlers.arrive, tab.session, tab.begun, queue=False, **private)
+    item.select(handlers.listed, tab.history, tab.made, queue=False, **private)
 
 
 def prompt_changes(prompt: Component) -> list[Any]:

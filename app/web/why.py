@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from waveletgpt.app.drawing.lines import Line, Plane, chart
+from waveletgpt.app.web.components import private
 from waveletgpt.app.web.markup import escape, no_reports
 from waveletgpt.app.web.reports import LINES, Reached, Report, find_reports, in_words, page
 from waveletgpt.app.web.scripts import script
@@ -87,7 +88,7 @@ def build_why(directory: Path) -> None:
             with gr.Accordion("All measurements", open=True):
                 links = gr.HTML(page(overview, "All measurements"), js_on_load=SCRIPT)
     views = [lead_view, chart_view, report_view]
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    quiet = private(gr.State())
     kind.input(show_kind, kind, [chosen, *views], **quiet)
     chosen.input(show, chosen, views, **quiet)
     if overview.is_file():

@@ -526,7 +526,7 @@ def test_the_history_survives_whatever_the_browser_kept(text: Tab) -> None:
     text.finish(text.ask())
     assert len(text.history) == 1 and text.history[0]["time"] > 1e9
     assert text.handlers.listed(text.history).constructor_args["samples"] == [[text.history[0]["title"]]]
-    assert text.handlers.listed("nonsense").visible is False
+    assert text.handlers.listed("nonsense").visible == "hidden"
     text.finish(text.ask())
     assert len(text.history) == 1  # the same result is there once
     gone = text.handlers.open_made(text.session, text.history, 3)

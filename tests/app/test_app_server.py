@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,15 @@ def test_routes_that_fail_are_answered_with_one_line(
     assert broken.startswith("event: error\ndata: ") and "cannot be answered" in broken
     assert "Traceback" not in capfd.readouterr().err
     assert [len(line.splitlines()) for line in caplog.messages if line.startswith("warning: ")] == [1] * 5
+
+
+def test_browsers_keep_the_scripts_and_nothing_else(page_url: str) -> None:
+    page = httpx.get(page_url)
+    (script, *_) = re.findall(r'src="[^"]*(/assets/[^"]+\.js)"', page.text)
+    answer = httpx.get(page_url + script.lstrip("/"))
+    assert answer.status_code == 200 and "immutable" in answer.headers["cache-control"]
+    assert "immutable" not in page.headers.get("cache-control", "")
+    assert "immutable" not in httpx.get(f"{page_url}assets/nothing.js").headers.get("cache-control", "")
 
 
 def test_a_request_that_is_too_large_is_not_kept_in_memory(page_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
