@@ -18,7 +18,7 @@ from torch import Tensor
 from waveletgpt.app.checkpoints import CheckpointEntry, LoadedCheckpoint, load
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import Recipe, crc32, pack_ids, to_word, unpack_ids
-from waveletgpt.app.scheduling import Turn
+from waveletgpt.app.serving.scheduling import Turn
 from waveletgpt.app.streaming import Completion, GenerationTask, make_ready, stream
 from waveletgpt.common.errors import InputError, quoted, renamed
 from waveletgpt.models.generation import context_start, first_divergence, score

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from waveletgpt.app.scheduling import Scheduler, Turn
+from waveletgpt.app.serving.scheduling import Scheduler, Turn
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.generation import Step, generate, warm_up
 from waveletgpt.models.gpt import GPT

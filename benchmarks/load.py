@@ -31,7 +31,7 @@ KINDS = ("text", "audio", "music")
 TICK = 0.1  # seconds
 LONGEST = 600.0  # seconds between two answers
 QUIET = 0.15  # of a core: so much more than an idle app needs is work
-REMEMBERED = 40.0  # seconds after which the app has forgotten a visitor; `MEMORY` of app/web/visitors.py and a bit
+REMEMBERED = 40.0  # seconds after which the app has forgotten a visitor; `MEMORY` of app/serving/visitors.py and a bit
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ then drops its gradient without a word.
 Shapes: B batch, T time, E embedding, C filtered coordinates (the last of the E), W the longest filter.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,7 +51,7 @@ class WindowState:
         self.length = other.length
 
 
-class CausalFilter(nn.Module):
+class CausalFilter(nn.Module, ABC):
     """Convolve each of the last C coordinates with its own kernel: y[t] = sum of k[m] x[t - m], with x = 0 before the
     start. The first coordinates pass unchanged.
 
@@ -66,9 +67,9 @@ class CausalFilter(nn.Module):
         self.lengths = list(lengths)
         self.width, self.window = len(self.lengths), max(self.lengths)
 
+    @abstractmethod
     def kernel_matrix(self) -> Tensor:
         """The kernels as (C, W), zero beyond each coordinate's own length. Column m weighs the input m steps ago."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, state: Any = None) -> Tensor:
         """Mix x (B, T, E) over time; same shape and dtype out.

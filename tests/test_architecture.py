@@ -54,11 +54,12 @@ ROOMS = {
     "training/comparing": {"config", "data", "batches", "evaluation", "optimizer", "trainer", "ranks"},
     "app/drawing": set(),
     "app/prompts": set(),
+    "app/serving": set(),
     "app/modalities": {"access", "streaming", "recipe", "drawing", "prompts", "web.markup"},
     "app/web": {
         "access",
         "checkpoints",
-        "scheduling",
+        "serving",
         "streaming",
         "recipe",
         "results",

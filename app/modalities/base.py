@@ -191,9 +191,9 @@ class AppModality(ABC, Generic[T]):
         parts += [self.describe(completion.written, tokenizer).removeprefix("about "), recipe.title]
         return "-".join(re.findall(r"\w+(?:\.\d+)?", " ".join(parts)))[:80]
 
-    def clip(self, completion: Completion, tokenizer: T) -> Clip:
-        """The sound of a result. Needed only if `heard_early`."""
-        raise NotImplementedError
+    def clip(self, completion: Completion, tokenizer: T) -> Clip | None:  # noqa: ARG002
+        """The sound of a result, for kinds that are `heard_early`."""
+        return None
 
     def tokens_for(self, amount: float, tokenizer: T) -> int:
         """Convert a length above 0 from `length_unit` to tokens, at least 1."""
@@ -213,12 +213,12 @@ class AppModality(ABC, Generic[T]):
         """Ready-made prompts. A kind may have none."""
         return ()
 
-    def example_file(self, name: str, folder: Path) -> str | Path:
+    def example_file(self, name: str, folder: Path) -> str | Path:  # noqa: ARG002, for kinds without examples
         """A ready-made prompt as people would give it: text, or a file that is written to `folder`.
 
-        Needed only if there are `examples`. Raises InputError for an unknown name.
+        Raises InputError for an unknown name.
         """
-        raise NotImplementedError
+        raise InputError(f"there is no example {name!r}; this kind has none")
 
     def example_ids(self, name: str, tokenizer: T) -> Tensor:
         """Ids (P,) of a ready-made prompt. Raises InputError for an unknown name, or if it cannot be encoded."""

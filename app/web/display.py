@@ -121,7 +121,7 @@ class Display:
                 sounds.append(read_sound(label, files[i][".wav"]))
             else:
                 clip = self.modality.clip(result.completion, result.loaded.tokenizer)
-                sounds.append(Sound(label, clip.samples, clip.sample_rate))
+                sounds.append(Sound(label, clip.samples, clip.sample_rate) if clip else None)
         return transport_value(sounds, session.version)
 
     def _files(self, result: Result | None, folder: Path) -> dict[str, Path]:

@@ -21,16 +21,16 @@ from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.openings import opening
 from waveletgpt.app.recipe import find_recipe, from_word, to_word
 from waveletgpt.app.results import Result, Results, branched, continued, cross_score, grow, load_named, ongoing, stopped
-from waveletgpt.app.scheduling import Place
+from waveletgpt.app.serving.scheduling import Place
+from waveletgpt.app.serving.server import ADVICE, explained
+from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.streaming import Completion, is_ready
 from waveletgpt.app.web.components import TabComponents
 from waveletgpt.app.web.display import Changes, Display, all_begun, progress, shown_if
 from waveletgpt.app.web.history import entries_of, remembered
 from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
 from waveletgpt.app.web.markup import about, losses, note
-from waveletgpt.app.web.server import ADVICE
 from waveletgpt.app.web.session import CARDS, Session
-from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.common.errors import InputError, renamed
 from waveletgpt.common.modalities import MODALITIES
 
@@ -240,14 +240,14 @@ class Handlers:
                     changes[self.tab.history] = remembered(history, session.results, self.modality)
                 yield changes
         except Exception as error:
-            expected = isinstance(error, InputError)
+            told = explained(error)
             changes = {} if session.results is before else self.display.without_files(session.results)
             yield {
                 **changes,
-                self.tab.status: note(str(error) if expected else ADVICE, wrong=True),
+                self.tab.status: note(told or ADVICE, wrong=True),
                 self.tab.generate: ready(),
             }
-            if not expected:
+            if not told:
                 raise
         finally:
             session.running = session.stopping = False

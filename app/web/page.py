@@ -16,17 +16,17 @@ from waveletgpt.app.access import Limits
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.recipe import from_word
-from waveletgpt.app.scheduling import Scheduler
+from waveletgpt.app.serving.scheduling import Scheduler
+from waveletgpt.app.serving.server import Guard, Page
+from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.streaming import make_ready
 from waveletgpt.app.web.api import add_endpoints
 from waveletgpt.app.web.components import private
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
-from waveletgpt.app.web.server import Guard, Page
 from waveletgpt.app.web.style import CSS, THEME
-from waveletgpt.app.web.tab import arrive, build_tab
-from waveletgpt.app.web.visitors import Visitors
+from waveletgpt.app.web.tab import arrive, build_tab, list_history
 from waveletgpt.app.web.why import build_why
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
@@ -64,15 +64,19 @@ def build_page(
         add_endpoints(libraries, modalities, visitors)
         gr.HTML(ABOUT, js_on_load=script("page.js"))
         history = gr.BrowserState([], storage_key="waveletgpt-history", secret="waveletgpt")  # noqa: S106, no secret
+        handlers = []
         with gr.Tabs() as tabs:
             for name in MODALITIES:
                 with gr.Tab(name.capitalize(), id=name, elem_id=f"{name}-tab") as item:
                     if libraries[name].entries():
-                        arrive(item, build_tab(modalities[name], libraries[name], history, visitors))
+                        handlers.append(build_tab(modalities[name], libraries[name], history, visitors))
+                        arrive(item, handlers[-1])
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
             with gr.Tab("Why", id="why", elem_id="why-tab"):
                 build_why(results)
+        if handlers:
+            list_history(history, handlers)
         page.load(_tab_of_address, None, tabs, queue=False, **private(history))
     return page
 

@@ -10,15 +10,16 @@ from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.openings import opening_recipes
 from waveletgpt.app.results import recipe_entry
+from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.web import components
 from waveletgpt.app.web.components import RANDOM_SEED, TabComponents
+from waveletgpt.app.web.display import Changes
 from waveletgpt.app.web.handlers import Handlers
 from waveletgpt.app.web.markup import note
 from waveletgpt.app.web.panel import panel_values, prompt_text
 from waveletgpt.app.web.scripts import address
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.app.web.transport import transport
-from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 
 
@@ -86,6 +87,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         samples=[],
         label="Made on this browser",
         type="index",
+        visible="hidden",
         elem_classes="history",
     )
     tab = TabComponents(
@@ -147,7 +149,6 @@ def _connect(  # noqa: PLR0917
     examples.click(handlers.take_example, examples, sources, **private)
     for change in prompt_changes(prompt):  # a person's own prompt is no example, and is used to its end
         change(lambda: ("", 0), None, sources[1:], queue=False, **private)
-    tab.history.change(handlers.listed, tab.history, tab.made, queue=False, **private)
     tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **private)
     # A run reads nothing but the session, and has the same outputs whoever began it. `Scheduler` says when it works.
     work: dict[str, Any] = {"trigger_mode": "multiple", **private}
@@ -159,9 +160,16 @@ def _connect(  # noqa: PLR0917
 def arrive(item: gr.Tab, handlers: Handlers) -> None:
     """Let the tab show something when it is opened."""
     tab = handlers.tab
-    private = components.private(tab.session)
-    item.select(handlers.arrive, tab.session, tab.begun, queue=False, **private)
-    item.select(handlers.listed, tab.history, tab.made, queue=False, **private)
+    item.select(handlers.arrive, tab.session, tab.begun, queue=False, **components.private(tab.session))
+
+
+def list_history(history: gr.BrowserState, tabs: list[Handlers]) -> None:
+    """Show the history below each tab's cards."""
+
+    def listed(made: Any) -> Changes:
+        return {handlers.tab.made: handlers.listed(made) for handlers in tabs}
+
+    history.change(listed, history, [one.tab.made for one in tabs], queue=False, **components.private(history))
 
 
 def prompt_changes(prompt: Component) -> list[Any]:

@@ -1,7 +1,9 @@
 """The handlers of the page: what each press does to the cards of its tab."""
 
+import errno
 import itertools
 import math
+import os
 import re
 import shutil
 import threading
@@ -23,13 +25,13 @@ from waveletgpt.app.modalities.base import Prompt, load_modality
 from waveletgpt.app.openings import opening, write_opening
 from waveletgpt.app.recipe import find_recipe
 from waveletgpt.app.results import Result, grow, load_named, new_result
-from waveletgpt.app.scheduling import AT_WORK
-from waveletgpt.app.web import visitors
+from waveletgpt.app.serving import visitors
+from waveletgpt.app.serving.scheduling import AT_WORK
+from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.page import build_page, open_page
 from waveletgpt.app.web.session import Session
 from waveletgpt.app.web.tab import build_tab
-from waveletgpt.app.web.visitors import Visitors
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.generation import Step, generate
@@ -310,6 +312,22 @@ def test_an_error_while_writing_leaves_what_there_is(text: Tab, monkeypatch: pyt
         assert 0 < text.results[0].completion.written <= 20
         assert 'class="cursor"' not in text.shown[text.tab.cards[0].view]
         assert text.shown[text.tab.cards[0].go_on]["interactive"]
+
+
+@pytest.mark.parametrize("writer", ["waveletgpt.common.files._flush", "zipfile.ZipFile.write"])
+def test_a_full_disk_is_said_and_the_results_can_be_read(
+    writer: str, text: Tab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/somewhere/secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, full)
+        assert "the server cannot write the files of the result" in text.finish(text.ask())
+    assert "a result was not written" in caplog.text and not text.session.running
+    assert len(text.results) == 2 and text.shown[text.tab.cards[0].go_on]["interactive"]
+    assert not any(text.shown[button]["value"] for card in text.tab.cards for button in card.downloads.values())
+    assert "Done in" in text.finish(text.ask())
 
 
 def test_position_in_the_queue_is_shown_and_stop_leaves_it(text: Tab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from gradio_client.exceptions import AppError
 
 from waveletgpt.app import streaming
 from waveletgpt.app.access import Limits
-from waveletgpt.app.web import visitors
+from waveletgpt.app.serving import visitors
 from waveletgpt.app.web.page import open_page
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.generation import Step, generate

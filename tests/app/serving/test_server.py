@@ -13,7 +13,7 @@ import pytest
 
 from waveletgpt.app.modalities import text
 from waveletgpt.app.modalities.text import Text
-from waveletgpt.app.web import server
+from waveletgpt.app.serving import server
 from waveletgpt.common.files import atomic_path
 
 META = {"_type": "gradio.FileData"}

@@ -3,7 +3,7 @@
 Gradio works on a call whether or not its answer is read. `Visitors` counts the open streams of answers, in an ASGI
 middleware, so that work begins when its stream is open and ends when it is closed. Of gradio it needs the addresses of
 the streams, the id of the call that is being worked on, and the sessions that `forgetting` drops;
-tests/app/test_visitors.py fails if one of them changes.
+tests/app/serving/test_visitors.py fails if one of them changes.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from urllib.parse import parse_qs
 from fastapi.middleware import Middleware
 from gradio.context import LocalContext
 
-from waveletgpt.app.scheduling import Place, Scheduler
+from waveletgpt.app.serving.scheduling import Place, Scheduler
 from waveletgpt.common.errors import InputError
 
-OPENING = 5.0
-"""Seconds within which the stream of an answer is opened after the call."""
+OPENING = 15.0
+"""Seconds within which the stream of an answer is opened after the call. Until then the call takes no place in line."""
 PATIENCE = 0.5
 """Seconds without a reader after which work ends. A page may close one stream before it opens the next."""
 MEMORY = 30.0

@@ -26,6 +26,16 @@ NO_ROOM = "the server cannot write the files of the result; try again later"
 log = logging.getLogger(__name__)
 
 
+def explained(error: Exception) -> str:
+    """What people are told of an error; "" if it is a defect of the app."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, OSError):
+        log.warning("warning: a result was not written: %s", _one_line(error))
+        return NO_ROOM
+    return ""
+
+
 class Page(gr.Blocks):  # type: ignore[misc]
     """Blocks that answer what cannot be done with one line."""
 
@@ -43,13 +53,10 @@ class Page(gr.Blocks):  # type: ignore[misc]
             return await super().process_api(*arguments, **options)
         except gr.Error:
             raise
-        except InputError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        except OSError as error:
-            log.warning("warning: a result was not written: %s", _one_line(error))
-            raise gr.Error(NO_ROOM, print_exception=False) from None
-        except Exception as error:  # a defect of the app: gradio logs its traceback
-            raise gr.Error(ADVICE) from error
+        except Exception as error:
+            if told := explained(error):
+                raise gr.Error(told, print_exception=False) from None
+            raise gr.Error(ADVICE) from error  # gradio logs its traceback
 
 
 class Guard:

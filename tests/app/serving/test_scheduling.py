@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from waveletgpt.app import scheduling
-from waveletgpt.app.scheduling import AT_WORK, QueueFullError, Scheduler, Turn, in_words, ordinal
+from waveletgpt.app.serving import scheduling
+from waveletgpt.app.serving.scheduling import AT_WORK, QueueFullError, Scheduler, Turn, in_words, ordinal
 
 
 @pytest.fixture(autouse=True)
