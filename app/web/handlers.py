@@ -177,19 +177,24 @@ class Handlers:
 
     def undo(self, card: int, session: Session) -> Iterator[Changes]:
         """Return a card to what its result goes on from."""
-        result = session.results[card]
-        if session.running or result is None or result.before is None:
+        if session.running:
             yield {self.tab.status: note("There is nothing to undo.")}
             return
-        yield from self._put(session, card, result.before, "Undone.")
+        with session.working:
+            result = session.results[card]
+            if result is None or result.before is None:
+                yield {self.tab.status: note("There is nothing to undo.")}
+                return
+            yield from self._put(session, card, result.before, "Undone.")
 
     def choose(self, card: int, session: Session, number: str) -> Iterator[Changes]:
         """Show another variation on a card."""
-        result = session.results[card]
-        if result is None or session.running:
+        if session.results[card] is None or session.running:
             yield {self.tab.status: gr.skip()}
             return
-        yield from self._put(session, card, replace(result, chosen=int(number) - 1), f"Variation {number}.")
+        with session.working:
+            result = self._result(session, card)
+            yield from self._put(session, card, replace(result, chosen=int(number) - 1), f"Variation {number}.")
 
     def _put(self, session: Session, card: int, result: Result, message: str) -> Iterator[Changes]:
         """Show a result that is there already on a card, and score both."""
@@ -236,6 +241,7 @@ class Handlers:
             if session.note:
                 message += f" Note: {session.note}."
             for changes in self._show(session, message):
+                session.running = session.stopping = False  # the button says Generate, and cards may change
                 if fresh and session.results is not before:
                     changes[self.tab.history] = remembered(history, session.results, self.modality)
                 yield changes

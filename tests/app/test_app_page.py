@@ -421,6 +421,21 @@ def test_variations_are_chosen_and_have_names_and_recipes_of_their_own(text: Tab
     assert [recipe.variation for recipe in recipes] == [0, 1, 2]
 
 
+def test_a_variation_may_be_chosen_before_the_last_files_are_there(text: Tab) -> None:
+    """It is shown once they are: the page shows in this order what is sent in this order."""
+    text.shown |= text.ask(variations=2)
+    running = text.run()
+    while "Done" not in text.status:
+        next(running)
+    choosing = threading.Thread(target=lambda: list(text.handlers.choose(1, text.session, "2")))
+    choosing.start()
+    choosing.join(0.3)
+    assert choosing.is_alive() and text.results[1].chosen == 0
+    assert not list(running)
+    choosing.join(60)
+    assert text.results[1].chosen == 1
+
+
 def test_unpaired_cards_draw_with_seeds_of_their_own(text: Tab) -> None:
     text.names = ("text-haar", "text-haar")
     text.finish(text.ask(seed=4, paired=False))

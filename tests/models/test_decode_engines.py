@@ -269,6 +269,7 @@ def test_the_memory_is_freed(engine: Engine, how: str, memories: list[weakref.re
     assert not held(memories)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
 @pytest.mark.parametrize("mixer", KINDS)
 def test_the_memory_does_not_grow(engine: Engine, mixer: str, memories: list[weakref.ref[Any]]) -> None:

@@ -180,6 +180,7 @@ print(length, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 """
 
 
+@pytest.mark.slow
 def test_the_memory_for_the_end_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Three hours of silence are a few hundred kB as FLAC, and 700 MB in float32."""
     used = []

@@ -201,7 +201,7 @@ def test_logins_guard_page_endpoints_and_files(tiny_checkpoints: Path) -> None:
         page.close()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_the_end_leaves_no_temporary_files(how: signal.Signals, tiny_checkpoints: Path, tmp_path: Path) -> None:
     for name in ("gradio", "own"):
         (tmp_path / name).mkdir()

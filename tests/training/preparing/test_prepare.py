@@ -72,7 +72,9 @@ def counted(monkeypatch: pytest.MonkeyPatch, stop_after: int | None) -> list[Any
     return done
 
 
-@pytest.mark.parametrize("modality", MODULES)
+@pytest.mark.parametrize(
+    "modality", ["text", *(pytest.param(name, marks=pytest.mark.slow) for name in MODULES if name != "text")]
+)
 @pytest.mark.usefixtures("small_parts")
 def test_the_result_depends_neither_on_processes_nor_on_interruptions(
     modality: str, sources: dict[str, Path], tmp_path: Path

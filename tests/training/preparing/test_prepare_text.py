@@ -69,7 +69,7 @@ def test_no_character_is_lost_or_seen_twice(source: Path, out: Path) -> None:
     assert [path.name for path in out.parent.iterdir()] == ["data"]
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_text_of_many_parts_has_no_seam(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:

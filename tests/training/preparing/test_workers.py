@@ -164,6 +164,7 @@ def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
     assert not any(is_running(pid) for pid in started)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is held by signal masks")
 def test_no_worker_hears_ctrl_c_not_even_the_first(tmp_path: Path) -> None:
     """multiprocessing first starts a helper process, and then lets Ctrl-C through again."""
