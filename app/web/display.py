@@ -152,6 +152,11 @@ def all_begun(results: Results) -> bool:
     return all(result.completion.written for result in results if result)
 
 
+def ready() -> Any:
+    """The button Generate when nothing is being made."""
+    return gr.update(value="Generate", variant="primary")
+
+
 def shown_if(condition: bool) -> bool | str:
     """A component's `visible`. Gradio waits for ever for one that is taken off the page before its script is there."""
     return condition or "hidden"

@@ -26,7 +26,7 @@ from waveletgpt.app.serving.server import ADVICE, explained
 from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.streaming import Completion, is_ready
 from waveletgpt.app.web.components import TabComponents
-from waveletgpt.app.web.display import Changes, Display, all_begun, progress, shown_if
+from waveletgpt.app.web.display import Changes, Display, all_begun, progress, ready, shown_if
 from waveletgpt.app.web.history import entries_of, remembered
 from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
 from waveletgpt.app.web.markup import about, losses, note
@@ -177,30 +177,29 @@ class Handlers:
 
     def undo(self, card: int, session: Session) -> Iterator[Changes]:
         """Return a card to what its result goes on from."""
-        if session.running:
-            yield {self.tab.status: note("There is nothing to undo.")}
-            return
-        with session.working:
-            result = session.results[card]
-            if result is None or result.before is None:
-                yield {self.tab.status: note("There is nothing to undo.")}
-                return
-            yield from self._put(session, card, result.before, "Undone.")
+        yield from self._put(session, card, lambda result: result.before, "Undone.")
 
     def choose(self, card: int, session: Session, number: str) -> Iterator[Changes]:
         """Show another variation on a card."""
-        if session.results[card] is None or session.running:
+        variation = int(number) - 1
+        yield from self._put(session, card, lambda one: replace(one, chosen=variation), f"Variation {number}.")
+
+    def _put(
+        self, session: Session, card: int, other: Callable[[Result], Result | None], message: str
+    ) -> Iterator[Changes]:
+        """Show another result on a card once both are at rest, and score both."""
+        if session.running:
             yield {self.tab.status: gr.skip()}
             return
         with session.working:
-            result = self._result(session, card)
-            yield from self._put(session, card, replace(result, chosen=int(number) - 1), f"Variation {number}.")
-
-    def _put(self, session: Session, card: int, result: Result, message: str) -> Iterator[Changes]:
-        """Show a result that is there already on a card, and score both."""
-        session.results = [result if i == card else one for i, one in enumerate(session.results)]
-        session.version += 1
-        yield from self._show(session, message)
+            before = session.results[card]
+            result = before and other(before)
+            if result is None:
+                yield {self.tab.status: note("There is nothing to undo.")}
+                return
+            session.results = [result if i == card else one for i, one in enumerate(session.results)]
+            session.version += 1
+            yield from self._show(session, message)
         yield from self.score(session)
 
     def _want(self, session: Session, results: Callable[[], Results], *, opened: bool = False) -> Changes:
@@ -349,8 +348,3 @@ class Handlers:
         source = source_of(self.modality, value)
         with renamed(source, source.name) if isinstance(source, Path) else nullcontext():
             return self.modality.kept_prompt(source, keep, loaded.tokenizer, example, until or None)
-
-
-def ready() -> Any:
-    """The button Generate when nothing is being made."""
-    return gr.update(value="Generate", variant="primary")

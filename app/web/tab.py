@@ -132,6 +132,7 @@ def _connect(  # noqa: PLR0917
     begun = tab.begun
     private = components.private(tab.session)
     at_once: dict[str, Any] = {"queue": False, "preprocess": False, **private}
+    work: dict[str, Any] = {"trigger_mode": "multiple", **private}  # none is left out because another is under way
 
     prompt = sources[0]
     asked = [tab.session, *sources, *checkpoints, *settings]
@@ -141,8 +142,8 @@ def _connect(  # noqa: PLR0917
     for number, card in enumerate(tab.cards):
         card.go_on.click(partial(handlers.go_on, number), tab.session, begun, **at_once)
         card.branch.click(partial(handlers.branch, number), [tab.session, *checkpoints, *settings], begun, **at_once)
-        card.undo.click(partial(handlers.undo, number), tab.session, tab.shown, **private)
-        card.variation.input(partial(handlers.choose, number), [tab.session, card.variation], tab.shown, **private)
+        card.undo.click(partial(handlers.undo, number), tab.session, tab.shown, **work)
+        card.variation.input(partial(handlers.choose, number), [tab.session, card.variation], tab.shown, **work)
         card.checkpoint.input(handlers.chosen, card.checkpoint, card.about, **at_once)
         card.checkpoint.focus(handlers.choices, card.checkpoint, card.checkpoint, **at_once)
     upload.upload(handlers.open_file, [tab.session, upload], begun, **at_once)
@@ -151,7 +152,6 @@ def _connect(  # noqa: PLR0917
         change(lambda: ("", 0), None, sources[1:], queue=False, **private)
     tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **private)
     # A run reads nothing but the session, and has the same outputs whoever began it. `Scheduler` says when it works.
-    work: dict[str, Any] = {"trigger_mode": "multiple", **private}
     run = tab.presses.change(handlers.run, [tab.session, tab.history], tab.shown, **work)
     run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **private)
     run.success(handlers.score, tab.session, tab.losses, **work)

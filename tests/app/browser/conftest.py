@@ -56,7 +56,7 @@ def new_page(browser: Browser) -> Iterator[Page]:
     page.on("console", logged)
     page.on("pageerror", lambda error: wrong.append(str(error)))
     yield page
-    floating = page.locator(".toast-body").all_inner_texts()
+    floating = [] if page.is_closed() else page.locator(".toast-body").all_inner_texts()
     page.close()
     assert not wrong and not floating
 

@@ -111,5 +111,5 @@ def test_a_login_opens_the_page(new_page: Page, tiny_checkpoints: Path, free_por
         generate(panel, "10")
         assert all(text.startswith("ab") for text in sheets(panel))
     finally:
-        new_page.goto("about:blank")
+        new_page.close()
         served.close()

@@ -23,10 +23,24 @@ def set_length(panel: Locator, length: str) -> None:
     expect(panel.locator(".length input[type=range]")).to_have_value(length)
 
 
+BEGINNING = """panel => {
+    const isDone = () => panel.textContent.includes('Done in');
+    window.begun = !isDone();
+    new MutationObserver((_, observer) => {
+        if (isDone()) return;
+        window.begun = true;
+        observer.disconnect();
+    }).observe(panel, { subtree: true, childList: true, characterData: true });
+}"""
+"""Notices that what is done is no longer said of the results before."""
+
+
 def generate(panel: Locator, length: str = "") -> None:
     if length:
         set_length(panel, length)
+    panel.evaluate(BEGINNING)
     panel.get_by_role("button", name="Generate").click()
+    panel.page.wait_for_function("window.begun")
     done(panel)
 
 
