@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
@@ -47,7 +47,7 @@ class Config:
     share: float = 1.0
     """Part of the default length that each asks for, at least 0.1."""
     abandoned: int = 8
-    """Calls whose answer is never fetched, and streams that are dropped."""
+    """Calls whose answer is never fetched, streams that are dropped, and visitors of audio beside one text."""
     sessions: int = 100
     """Visitors that come and go, twice, to measure the memory of one; 0 skips this, which takes two minutes."""
 
@@ -166,6 +166,20 @@ def abandoned(app: App, config: Config) -> dict[str, Any]:
     return report
 
 
+def beside_audio(app: App, config: Config) -> dict[str, Any]:
+    """How long one text takes while others make sound."""
+    with ExitStack() as stack:
+        for number in range(config.abandoned):
+            stack.enter_context(httpx.stream("GET", app.post("audio", 1, number), timeout=60))
+        time.sleep(2)
+        visits = [visit(app, config.share, 0) for _ in range(3)]
+    return {
+        "audio": config.abandoned,
+        "text_first_s": [round(one.first, 2) for one in visits],
+        "text_whole_s": [round(one.whole, 2) for one in visits],
+    }
+
+
 def memory(app: App, config: Config) -> dict[str, Any]:
     """Visitors that come and go, in two rounds. What the second adds was not given back after the first."""
 
@@ -200,6 +214,7 @@ def show(report: dict[str, Any], console: Console) -> None:
     console.print(table)
     for error in report["errors"]:
         console.print("Refused:", error)
+    console.print("A text beside audio:", report["beside_audio"])
     if "memory" in report:
         console.print("Memory:", report["memory"])
 
@@ -232,6 +247,7 @@ def main() -> None:
     config = parse(Config, description=__doc__)
     with running(config) as app:
         report = {"config": {**asdict(config), "checkpoints": str(config.checkpoints)}, **served(app, config)}
+        report["beside_audio"] = beside_audio(app, config)
         report["abandoned"] = abandoned(app, config)
         if app.pid and config.sessions:
             report["memory"] = memory(app, config)

@@ -2,8 +2,8 @@
 
 A `Place` is a visitor's wish in the line of its kind. The first `AT_WORK` places of a line are at work, the rest wait.
 A `Turn` belongs to one model of a wish. As many turns run at once as there are cores; after a `SLICE` each gives its
-core to the next. Every second one goes to the wish with the least left to do, so a text is never kept waiting by a long
-sound. The others go round all kinds, so nothing is put off for ever.
+core to the next. Three of four go to the wish with the least left to do, so a text is hardly kept waiting by a long
+sound. The fourth goes round all kinds, so nothing is put off for ever.
 """
 
 import heapq
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 SLICE = 0.2
 """Seconds that a model computes before it gives its core on, if others wait for one."""
+ROUND = 4
+"""All turns but one in so many go to the shortest wish."""
 AT_WORK = 4
 """Wishes of one kind that take turns. More would each become slower, and need more memory."""
 PLACES = 32
@@ -133,7 +135,7 @@ class Scheduler:
     def _give(self) -> None:
         while self._waiting and len(self._running) < self.at_once:
             self._given += 1
-            if self._given % 2:
+            if self._given % ROUND:
                 turn = min(self._waiting, key=lambda one: (one.wish_left, one.number))
             else:
                 turn = min(self._waiting, key=lambda one: (self._given_to[one.kind], one.number))

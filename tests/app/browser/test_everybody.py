@@ -45,9 +45,10 @@ def test_the_keyboard_alone_generates(page: Page) -> None:
     assert sheets(panel) != first
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_axe_finds_nothing_serious(new_page: Page, page_url: str, dark: bool) -> None:
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+def test_axe_finds_nothing_serious(new_page: Page, page_url: str, width: int, dark: bool) -> None:
     page = new_page
+    page.set_viewport_size({"width": width, "height": 900})
     page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
     page.goto(page_url)
     expect(page.locator("body")).to_have_class(re.compile("dark" if dark else "^(?!.*dark)"))
