@@ -1,6 +1,5 @@
 """Fixtures of several test files: tiny checkpoints of every kind, prompts to continue, and a running page."""
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from ports import unused_port
 
 from waveletgpt.models.checkpoint import CheckpointInfo, save_checkpoint
 from waveletgpt.models.gpt import GPT, GPTConfig
@@ -103,13 +103,6 @@ def midi_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prompts") / "scale.mid"
     path.write_bytes(score.dumps_midi())
     return path
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture

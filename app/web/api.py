@@ -23,16 +23,7 @@ from waveletgpt.app.recipe import to_word
 from waveletgpt.app.results import PIECE, Results, cross_score, divergence, grow, load_named, ongoing, score_piece
 from waveletgpt.app.serving.visitors import Visitors, visitor
 from waveletgpt.app.web.inputs import Settings, from_recipe, left_out, new_results, source_of
-from waveletgpt.app.web.schemas import (
-    CHECKPOINT,
-    META,
-    SCORE,
-    object_schema,
-    outputs,
-    parameters,
-    schema,
-    upload,
-)
+from waveletgpt.app.web.schemas import CHECKPOINT, META, SCORE, object_schema, outputs, parameters, schema, upload
 from waveletgpt.app.web.session import CARDS
 from waveletgpt.common.errors import InputError, quoted, renamed
 

@@ -23,7 +23,7 @@ def private(unseen: Component) -> dict[str, Any]:
     """Options of an event that programs do not see.
 
     With every message of an event, Gradio tells the progress of all events to all of their outputs, and for that copies
-    what they hold. `unseen`, a component that shows nothing, is told instead: pages take a third of the work.
+    what they hold. `unseen`, a component that shows nothing, is told instead.
     """
     return {"show_progress": "hidden", "show_progress_on": unseen, "api_visibility": "private"}
 

@@ -2,7 +2,6 @@
 
 import math
 import re
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from playwright.sync_api import Locator, Page, expect
+from ports import unused_port
 from tones import LOUD, RATE, SECONDS, SOFT, sounds, tone
 
 from waveletgpt.app.drawing.figures import Notes, piano_roll_figure, roll_axes, sound_axes, sound_figure
@@ -76,11 +76,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     sounds(SECONDS, folder)
     soundfile.write(folder / "prompt.wav", tone(0.5, 440, 10.0).numpy(), RATE)
     app = demo(folder)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     app.launch(
-        server_port=port,
+        server_port=unused_port(),
         theme=THEME,
         css=CSS,
         quiet=True,

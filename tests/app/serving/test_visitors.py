@@ -5,7 +5,6 @@ Fails if gradio changes what `Visitors` needs of it: the addresses of streams, t
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ import pytest
 import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from ports import unused_port
 
 from waveletgpt.app import streaming
 from waveletgpt.app.access import Limits
@@ -32,13 +32,6 @@ from waveletgpt.models.generation import Step, generate
 
 LONG = ["", "text-baseline", "text-haar", "", 2000, 1, 0, 1, True, 100, 0, 1, 0, 1]
 SHORT = [*LONG[:4], 50, *LONG[5:]]
-
-
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
