@@ -80,7 +80,6 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
         model = GPT(config.model)
         if start:
             model.load_state_dict(start.model.state_dict())
-        origin = start.info if start else None
         forward = parallelize(model, device, processes, shard=config.shard)
         optimizer = make_optimizer(model, config.optimizer)
         gradients = GradientCheck(model, processes, compiled=config.compile)
@@ -106,7 +105,7 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
 
         console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_first)
         with (
-            Run(config, dataset.info, model, optimizer, start=origin, processes=processes, console=console) as run,
+            Run(config, dataset.info, model, optimizer, start=start, processes=processes, console=console) as run,
             TrainingProgress(config, dataset.info, run.progress.step, console) as display,
         ):
             progress, stride = run.progress, 1

@@ -1,8 +1,11 @@
 """Runs that begin with the weights of a checkpoint."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from waveletgpt.models.checkpoint import load_checkpoint, read_info, save_checkpoint
 from waveletgpt.training.config import TrainConfig
@@ -25,6 +28,12 @@ def test_a_run_begins_where_a_checkpoint_ended(debug: Debug, tmp_path: Path) -> 
 
     info = read_info(later.out / "last")
     assert (info.steps, info.tokens) == (80, 60 * 8 * 64 + 20 * 8 * 128)
+    rows = [json.loads(line) for line in (later.out / "last" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(10, 90, 10)) and rows[-1]["tokens"] == info.tokens
+    own = [json.loads(line) for line in (later.out / "metrics.jsonl").read_text().splitlines()]
+    earlier = [json.loads(line) for line in (begun / "metrics.jsonl").read_text().splitlines()]
+    assert rows[: len(earlier)] == earlier and own[-1]["step"] == 20
+    assert rows[-1]["seconds"] == pytest.approx(earlier[-1]["seconds"] + own[-1]["seconds"], abs=2e-3)
     start = info.trained_on["started_from"]
     assert start["weights_sha256"] == read_info(begun).weights_sha256 and start["tokens"] == 60 * 8 * 64
     card = (later.out / "last" / "README.md").read_text()

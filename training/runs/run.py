@@ -21,7 +21,7 @@ from waveletgpt.training.ranks.hardware import hardware_in_words
 from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.card import model_card, portable_settings
 from waveletgpt.training.runs.samples import has_sample, write_sample
-from waveletgpt.training.runs.start import started_from
+from waveletgpt.training.runs.start import Start, started_from
 from waveletgpt.training.runs.state import State, collect, read_facts, read_state, restore, weights_in, write_state
 
 
@@ -85,7 +85,7 @@ class Run:
         model: GPT,
         optimizer: Optimizers,
         *,
-        start: CheckpointInfo | None,
+        start: Start | None,
         processes: Processes,
         console: Console,
     ) -> None:
@@ -224,24 +224,23 @@ class Run:
             if not self.processes.is_first:
                 return
             progress = self.progress
-            lines = "".join(json_text(row) + "\n" for row in progress.metrics)
-            if (read_text(self.out / "metrics.jsonl") or "") != lines:
-                write_text(self.out / "metrics.jsonl", lines)
+            if (read_text(self.out / "metrics.jsonl") or "") != _lines(progress.metrics):
+                write_text(self.out / "metrics.jsonl", _lines(progress.metrics))
             if not progress.is_evaluated:
                 return
             model = GPT(self.config.model).eval()  # on the CPU and not sharded
             model.load_state_dict(weights_in(state))
-            info = self._info()
+            metrics = self.start.carried_on(progress.metrics) if self.start else progress.metrics
+            info, lines = self._info(metrics[-1]), _lines(metrics)
             for name in ["last", "best"] if progress.is_best else ["last"]:
                 if read_text(self.out / name / "metrics.jsonl") != lines:
-                    card = model_card(model, info, progress.metrics[-1])
+                    card = model_card(model, info, metrics[-1])
                     save_checkpoint(self.out / name, model, info, metrics=lines, card=card, keep_others=True)
             if rewrite or not has_sample(self.out / "samples", progress.step):
                 self._sample(model)
 
-    def _info(self) -> CheckpointInfo:
-        """The description of a checkpoint of the last evaluation."""
-        row, start = self.progress.metrics[-1], self.start
+    def _info(self, row: dict[str, Any]) -> CheckpointInfo:
+        """The description of a checkpoint of the last evaluation, `row`."""
         on_device = replace(self.config, device=str(self.model.embedding.weight.device))
         return CheckpointInfo(
             modality=self.data.modality,
@@ -254,10 +253,10 @@ class Run:
                 "sha256": self.digests.get("train"),
                 "settings": portable_settings(self._recorded_settings()),
                 "hardware": hardware_in_words(on_device, self.processes.world),
-                **({"started_from": started_from(start)} if start else {}),
+                **({"started_from": started_from(self.start.info)} if self.start else {}),
             },
-            steps=row["step"] + (start.steps if start else 0),
-            tokens=row["tokens"] + (start.tokens if start else 0),
+            steps=row["step"],
+            tokens=row["tokens"],
             seed=self.config.seed,
             losses={"train": row["train_loss"], "val": row["val_loss"]},
         )
@@ -288,3 +287,7 @@ class Run:
         except DiskFullError as error:
             then = f"add --resume to continue from step {self.saved_at:,}" if self.saved_at else "begin again"
             raise DiskFullError(f"{error}; make room, then {then}") from error
+
+
+def _lines(metrics: list[dict[str, Any]]) -> str:
+    return "".join(json_text(row) + "\n" for row in metrics)

@@ -1,16 +1,37 @@
 """Where a run begins: with random weights, or with those of a checkpoint."""
 
-from dataclasses import asdict
+import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint
+from waveletgpt.common.files import read_text
+from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint
+from waveletgpt.models.gpt import GPT
 from waveletgpt.tokenizers.registry import same_ids
 from waveletgpt.training.config import TrainConfig, as_flags
 from waveletgpt.training.data import DatasetInfo
 
 
-def starting_point(config: TrainConfig, data: DatasetInfo) -> Checkpoint | None:
+@dataclass(frozen=True)
+class Start:
+    """The checkpoint that a run begins with."""
+
+    model: GPT
+    info: CheckpointInfo
+    metrics: list[dict[str, Any]]
+    """The lines of its `metrics.jsonl`."""
+
+    def carried_on(self, metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Its lines, and then those of the run, whose steps, tokens and seconds count on from its own."""
+        seconds = self.metrics[-1]["seconds"] if self.metrics else 0.0
+        before = {"step": self.info.steps, "tokens": self.info.tokens, "seconds": seconds}
+        return self.metrics + [
+            row | {name: round(row[name] + past, 3) for name, past in before.items()} for row in metrics
+        ]
+
+
+def starting_point(config: TrainConfig, data: DatasetInfo) -> Start | None:
     """The checkpoint of --start-from; None without it.
 
     Raises:
@@ -29,7 +50,8 @@ def starting_point(config: TrainConfig, data: DatasetInfo) -> Checkpoint | None:
     differ = {f"model.{name}": value for name, value in theirs.items() if name not in free and value != ours[name]}
     if differ:
         raise InputError(f"{config.start_from} has a model of other settings; give {as_flags(differ)}")
-    return checkpoint
+    lines = (read_text(config.start_from / "metrics.jsonl") or "").splitlines()
+    return Start(checkpoint.model, info, [json.loads(line) for line in lines])
 
 
 def started_from(info: CheckpointInfo) -> dict[str, Any]:
