@@ -70,10 +70,10 @@ $(VENV)/.app: $(VENV)/.torch pyproject.toml
 	$(PIP) install -e .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.app
-	@echo "Installing what the tests need ..."
+$(VENV)/.dev: $(VENV)/.torch pyproject.toml
+	@echo "Installing waveletgpt, what it needs and what its tests need ..."
 	$(PIP) install -e ".[dev]"
-	@touch $@
+	@touch $(VENV)/.app $@
 
 $(VENV)/.bench: $(VENV)/.app
 	@echo "Installing what the benchmarks compare with ..."

@@ -8,12 +8,20 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from urllib.request import urlopen
 
+SERVICE = "https://pypi.org/pypi/pip/24.0/json"
+UNREACHABLE = "The versions are not audited, because pip-audit or its service on pypi.org cannot be reached."
 LOCK = Path(__file__).parents[1] / "requirements.lock"
 
 
 def main() -> int:
     """The exit status: 1 if there are vulnerabilities."""
+    try:
+        urlopen(SERVICE, timeout=10).close()
+    except OSError:
+        print(UNREACHABLE)
+        return 0
     with tempfile.TemporaryDirectory() as folder:
         python = str(Path(folder, "bin", "python"))
         audit = [python, "-m", "pip_audit", "-r", str(LOCK), "--no-deps", "--disable-pip", "--format", "json"]
@@ -26,7 +34,7 @@ def main() -> int:
         packages = []
     audited = [one for one in packages if "vulns" in one]
     if not audited:
-        print("The versions are not audited, because pip-audit or its service on pypi.org cannot be reached.")
+        print(UNREACHABLE)
         return 0
     found = [(one, vulnerability) for one in audited for vulnerability in one["vulns"]]
     for one, vulnerability in found:

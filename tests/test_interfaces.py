@@ -111,6 +111,7 @@ def test_make_app_opens_the_app_on_port_7860_unless_told_otherwise() -> None:
         assert told.stdout.strip().endswith(f".venv/bin/waveletgpt app --port {port}")
 
 
+@pytest.mark.slow
 def test_the_app_serves_the_page_on_the_port_it_is_given(
     tiny_checkpoints: Path, free_port: int, tmp_path: Path
 ) -> None:

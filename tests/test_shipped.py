@@ -140,6 +140,7 @@ def test_text_models_write_english_words(name: str) -> None:
     assert sum(COMMONEST.fullmatch(word) is not None for word in words) > 0.25 * len(words)
 
 
+@pytest.mark.slow
 def test_the_wavelet_model_makes_sound_with_a_pitch() -> None:
     pitch = runpy.run_path(str(SHIPPED.parent / "benchmarks" / "pitch.py"))
     found = pitch["measure"](SHIPPED / "audio-recorded-haar", temperature=0.85, length=4000, samples=2)

@@ -1,11 +1,14 @@
 """The server around the page. A failure is one line, for the client and in the log, without the server's folders.
 
-Gradio's own messages name folders and objects of the server, and come with a traceback in the log.
+Gradio's own messages name folders and objects of the server, and come with a traceback in the log. A defect of the app
+is one line in the log too, since anybody can call the page's functions by hand; at level DEBUG its traceback follows.
 """
 
 import json
 import logging
+import traceback
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -22,6 +25,8 @@ FOREVER = b"public, max-age=31536000, immutable"
 ADVICE = "Something went wrong in the app; its log tells what."
 NOT_READ = "the arguments cannot be read; give those that /gradio_api/info lists, and upload files first"
 NO_ROOM = "the server cannot write the files of the result; try again later"
+
+SOURCES = Path(__file__).parents[2]
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +56,14 @@ class Page(gr.Blocks):  # type: ignore[misc]
         """Call a function of the page or of an endpoint."""
         try:
             return await super().process_api(*arguments, **options)
-        except gr.Error:
+        except gr.Error as error:
+            error.print_exception = False
             raise
         except Exception as error:
-            if told := explained(error):
-                raise gr.Error(told, print_exception=False) from None
-            raise gr.Error(ADVICE) from error  # gradio logs its traceback
+            told = explained(error)
+            if not told:
+                log.warning("warning: %s %s", _one_line(error), _place(error), exc_info=log.isEnabledFor(logging.DEBUG))
+            raise gr.Error(told or ADVICE, print_exception=False) from None
 
 
 class Guard:
@@ -102,6 +109,12 @@ class Guard:
                 await send({"type": "http.response.body", "body": body})
             else:
                 await JSONResponse(answer, 400)(scope, receive, send)
+
+
+def _place(error: Exception) -> str:
+    """Where in waveletgpt it came from."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(SOURCES)]
+    return f"in {own[-1].name} ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else "in gradio"
 
 
 def _one_line(error: Exception) -> str:

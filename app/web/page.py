@@ -22,6 +22,7 @@ from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.streaming import make_ready
 from waveletgpt.app.web.api import add_endpoints
 from waveletgpt.app.web.components import private
+from waveletgpt.app.web.first import FirstLook, first_look
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
@@ -127,6 +128,9 @@ def open_page(
     visitors = Visitors(Scheduler(limits.places))
     page = build_page(directory, results, device, limits, visitors)
     page.queue(default_concurrency_limit=None, api_open=False)
+    # A visitor who has to log in first sees nothing before.
+    first = "" if logins else first_look(Library(directory, "text", pick_device(device)))
+    middleware = [Middleware(Guard), visitors.middleware, Middleware(FirstLook, html=first)]
     Thread(
         target=make_ready, daemon=True
     ).start()  # the first press of Generate waits for it, opening the page does not
@@ -143,7 +147,7 @@ def open_page(
             mcp_server=mcp,
             quiet=True,
             max_threads=THREADS,
-            app_kwargs={"middleware": [Middleware(Guard), visitors.middleware], "lifespan": visitors.forgetting},
+            app_kwargs={"middleware": middleware, "lifespan": visitors.forgetting},
             auth=[*logins] or None,
             prevent_thread_lock=True,
         )

@@ -181,6 +181,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
     assert sorted(Path().iterdir()) == before
 
 
+@pytest.mark.slow
 def test_through_a_process_of_its_own(tiny_checkpoints: Path) -> None:
     command = [sys.executable, "-m", "waveletgpt.app", "generate", "text", "--checkpoint"]
     done = subprocess.run([*command, tiny_checkpoints / "audio-haar"], capture_output=True, text=True, check=False)

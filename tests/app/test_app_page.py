@@ -511,6 +511,7 @@ def results_of_progress(tab: Tab) -> str:
     return " ".join(unescape(str(changes[tab.tab.status])) for changes in tab.run())
 
 
+@pytest.mark.slow
 def test_a_result_is_opened_from_its_file(music: Tab, tmp_path: Path) -> None:
     music.finish(music.ask(None, **NOTES))
     for suffix, path in music.results[1].write(music.handlers.modality, tmp_path / "files").items():

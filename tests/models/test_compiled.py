@@ -57,6 +57,7 @@ def test_compiled_gradients_of_a_mixer_equal_eager_ones(mixer: str, dtype: torch
     assert_alike(found, gradients(Mixed(mixer), x, dtype, compiled=False), dtype)
 
 
+@pytest.mark.slow
 def test_compiled_gradients_of_a_model_equal_eager_ones() -> None:
     """The gradient passes through three blocks, down to the embedding."""
 

@@ -56,6 +56,7 @@ def test_loading_one_kind_imports_nothing_of_the_others(kind: str, needless: set
     assert not needless & set(modules)
 
 
+@pytest.mark.slow
 def test_loading_music_does_not_import_audio() -> None:
     modules = in_fresh_python(
         "import json, sys\n"

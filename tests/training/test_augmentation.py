@@ -205,6 +205,7 @@ def test_text_is_not_augmented_and_other_events_are_refused() -> None:
     assert len(str(refusal.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_augmenting_imports_no_library_for_midi(tmp_path: Path) -> None:
     code = (
         "import json, sys\n"

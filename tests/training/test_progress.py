@@ -134,6 +134,7 @@ def test_resumed_curves_have_each_step_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_no_file_beside_the_scripts_hides_a_package() -> None:
     """Python looks beside a script first, so no file there may have the name of a package that training imports."""
     names = {path.stem for path in (ROOT / "training").glob("*.py")} - {"__init__"}

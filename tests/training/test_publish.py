@@ -77,6 +77,7 @@ def test_a_run_becomes_a_checkpoint_with_the_losses_of_whole_splits(run: Path, d
     assert "| known words |" in card and "hours in training steps" in card and "train.py --preset debug" in card
 
 
+@pytest.mark.slow
 def test_the_texts_in_a_card_are_those_that_its_commands_make(run: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "checkpoints" / "bottles"
     card = published(run, data, out, samples=0)

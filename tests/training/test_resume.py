@@ -46,28 +46,27 @@ def stopped_after(looks: int) -> Callable[[], Any]:
     return stop_requested
 
 
-@pytest.mark.parametrize("looks", [(1,), (2,), (3,), (4,), (2, 2)])
 @pytest.mark.parametrize("mixer", KINDS)
-def test_a_resumed_run_equals_an_uninterrupted_one(
-    debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str, looks: tuple[int, ...]
-) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str) -> None:
     """Runs with dropout, stopped once or twice, at or between evaluations, are equal bit for bit."""
     settings = debug(tmp_path / "whole", steps=30, eval_every=15)
     settings = replace(settings, model=replace(settings.model, dropout=0.1, mixer=mixer))
     train(settings)
-    parts = replace(settings, out=tmp_path / "parts")
-    for count in looks:
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(trainer, "stop_requested", stopped_after(count))
-            train(parts)
-        parts = replace(parts, resume=True)
-    train(parts)
-    for name in ("last/model.safetensors", "best/model.safetensors"):
-        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
-    whole, resumed = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "parts"))
-    assert whole.keys() == resumed.keys()
-    assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
+    whole = load_file(tmp_path / "whole" / "state.safetensors")
+    for looks in ((1,), (2,), (3,), (4,), (2, 2)):
+        parts = replace(settings, out=tmp_path / f"parts {looks}")
+        for count in looks:
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
+                patch.setattr(trainer, "stop_requested", stopped_after(count))
+                train(parts)
+            parts = replace(parts, resume=True)
+        train(parts)
+        for name in ("last/model.safetensors", "best/model.safetensors"):
+            assert (parts.out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert metrics(parts.out) == metrics(tmp_path / "whole")
+        resumed = load_file(parts.out / "state.safetensors")
+        assert whole.keys() == resumed.keys()
+        assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
 class FailedError(Exception):

@@ -110,7 +110,7 @@ def test_the_same_seed_gives_the_same_bytes(debug: Debug, tmp_path: Path, metric
     assert weights("other", seed=1) != first
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_neither_evaluations_nor_samples_change_what_is_learned(debug: Debug, tmp_path: Path, precision: str) -> None:
     """The run has dropout, which also draws random numbers."""
     weights = []
@@ -147,6 +147,7 @@ def test_the_training_loss_is_the_mean_since_the_last_evaluation(
     assert means == pytest.approx([sum(noted[:12]) / 12, sum(noted[12:]) / 8])
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_stays_near_float32(debug: Debug, tmp_path: Path) -> None:
     results = {}
     for precision in ("float32", "bfloat16"):
@@ -203,9 +204,10 @@ NO_COMPILER = pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")),
     ("backend", "mixer"),
     [
         ("aot_eager", "haar"),  # traces the forward and backward pass without compiling
-        pytest.param("inductor", "haar", marks=[pytest.mark.slow, pytest.mark.timeout(1200), NO_COMPILER]),
+        pytest.param("inductor", "haar", marks=[pytest.mark.timeout(1200), NO_COMPILER]),
     ],
 )
+@pytest.mark.slow
 def test_a_compiled_model_learns_the_same(
     debug: Debug, tmp_path: Path, metrics: Metrics, backend: str, mixer: str
 ) -> None:
@@ -273,6 +275,7 @@ def test_divergence_before_anything_is_saved(
 @pytest.mark.parametrize(
     "modules", ["waveletgpt.training.trainer", "waveletgpt.models.generation, waveletgpt.models.checkpoint"]
 )
+@pytest.mark.slow
 def test_training_and_models_import_no_media_libraries(modules: str) -> None:
     code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

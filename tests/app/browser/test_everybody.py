@@ -3,14 +3,18 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
+from ports import unused_port
 from visit import done, generate, opened, set_length, sheets
 
+from waveletgpt.app.checkpoints import SHIPPED
 from waveletgpt.app.web.page import open_page
 
 
+@pytest.mark.slow
 def test_scripts_of_the_page_may_arrive_late(new_page: Page, page_url: str) -> None:
     page, held = new_page, list[Route]()
 
@@ -29,6 +33,35 @@ def test_scripts_of_the_page_may_arrive_late(new_page: Page, page_url: str) -> N
     expect(loading).to_have_count(0, timeout=10_000)
 
 
+def test_the_opening_can_be_read_before_the_scripts_are_there(new_page: Page, tmp_path: Path, page_url: str) -> None:
+    page, held = new_page, list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    for name in ("text-baseline", "text-learnable"):
+        (tmp_path / name).symlink_to(SHIPPED / name)
+    served = open_page(tmp_path, "127.0.0.1", unused_port(), block=False)
+    page.route("**/assets/index-*.js", hold)  # with which all others begin
+    page.goto(f"{served.local_url}?recipe=wgpt", wait_until="commit")  # asks for something else
+    expect(page.locator("#first")).to_have_count(0)
+    page.goto(str(served.local_url), wait_until="commit")
+    first = page.locator("#first .sheet")
+    expect(first).to_have_count(2)
+    texts = first.all_inner_texts()
+    assert all(len(text) > 300 for text in texts)
+    held[-1].continue_()
+    expect(page.locator("#first")).to_have_count(0)
+    assert sheets(page.locator("#text-tab")) == texts
+    page.close()
+    served.close()
+
+    assert 'id="first"' not in httpx.get(page_url).text  # the opening's checkpoints are not there
+    locked = open_page(tmp_path, "127.0.0.1", unused_port(), logins=[("ann", "secret")], block=False)
+    assert 'id="first"' not in httpx.get(str(locked.local_url)).text  # before a login
+    locked.close()
+
+
 def test_the_keyboard_alone_generates(page: Page) -> None:
     panel = opened(page, "text")
     set_length(panel, "10")
@@ -45,7 +78,7 @@ def test_the_keyboard_alone_generates(page: Page) -> None:
     assert sheets(panel) != first
 
 
-@pytest.mark.parametrize(("width", "dark"), [(390, False), (1280, True)])
+@pytest.mark.parametrize(("width", "dark"), [pytest.param(390, False, marks=pytest.mark.slow), (1280, True)])
 def test_axe_finds_nothing_serious(new_page: Page, page_url: str, width: int, dark: bool) -> None:
     page = new_page
     page.set_viewport_size({"width": width, "height": 900})
@@ -100,6 +133,7 @@ def test_generate_is_two_tabs_from_the_prompt_and_sliders_show_their_focus(page:
         expect(slider).to_have_css("outline-style", "solid")
 
 
+@pytest.mark.slow
 def test_a_login_opens_the_page(new_page: Page, tiny_checkpoints: Path, free_port: int) -> None:
     served = open_page(tiny_checkpoints, "127.0.0.1", free_port, logins=[("ann", "secret")], block=False)
     try:

@@ -34,6 +34,7 @@ def test_text_is_written_on_both_cards(page: Page, tmp_path: Path) -> None:
     assert len(zipfile.ZipFile(bundle).namelist()) == 4
 
 
+@pytest.mark.slow
 def test_what_phones_type_is_mapped_and_said(page: Page) -> None:
     panel = opened(page, "text")
     panel.locator("#text-prompt textarea").fill("caf\u00e9 a\u00a0b")
@@ -71,6 +72,7 @@ def test_another_press_while_running_ends_the_first(page: Page, slowly: None) ->
     assert all(text.startswith("second") for text in sheets(panel))
 
 
+@pytest.mark.slow
 def test_results_under_an_error_are_greyed_out_and_come_back(page: Page) -> None:
     panel = opened(page, "text")
     panel.locator("#text-prompt textarea").fill("ab")
@@ -107,6 +109,7 @@ def test_continue_undo_and_branch(page: Page) -> None:
     assert all(text.startswith(before[1][:100].rstrip()) for text in sheets(panel))
 
 
+@pytest.mark.slow
 def test_variations(page: Page) -> None:
     panel = opened(page, "text")
     panel.locator("#text-prompt textarea").fill("ab")
@@ -124,6 +127,7 @@ def test_variations(page: Page) -> None:
     assert sheets(panel) == first
 
 
+@pytest.mark.slow
 def test_a_long_text_is_used_to_its_end(page: Page) -> None:
     panel = opened(page, "text")
     panel.locator("#text-prompt textarea").fill("x" * 25_000 + " at the end")
@@ -132,6 +136,7 @@ def test_a_long_text_is_used_to_its_end(page: Page) -> None:
     assert all("xxx at the end" in text for text in sheets(panel))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_appears_later_can_be_chosen(
     browser: Browser, tiny_checkpoints: Path, tmp_path: Path, free_port: int
 ) -> None:
@@ -156,6 +161,7 @@ def test_a_checkpoint_that_appears_later_can_be_chosen(
         served.close()
 
 
+@pytest.mark.slow
 def test_position_and_a_full_queue_are_seen_under_the_buttons(
     browser: Browser, tiny_checkpoints: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pytest
 import soundfile
 from playwright.sync_api import Page, expect
 from visit import generate, opened, saved, set_length
 
 
+@pytest.mark.slow
 def test_audio_goes_on_from_a_passage(page: Page, sound_file: Path, tmp_path: Path) -> None:
     panel = opened(page, "audio")
     panel.locator("#audio-prompt input[type=file]").set_input_files(sound_file)
@@ -21,6 +23,7 @@ def test_audio_goes_on_from_a_passage(page: Page, sound_file: Path, tmp_path: Pa
     assert 1.6 < len(samples) / rate < 1.85  # the passage and what was made
 
 
+@pytest.mark.slow
 def test_audio_goes_on_from_a_recording(page: Page) -> None:
     panel = opened(page, "audio")
     prompt = panel.locator("#audio-prompt")

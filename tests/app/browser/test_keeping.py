@@ -4,6 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 from visit import PATIENCE, done, drop, generate, opened, saved, sheets
 
@@ -45,6 +46,7 @@ def test_a_link_a_file_and_the_history_bring_a_result_back(page: Page, browser: 
     expect(panel.locator("#music-b .view").get_by_role("img", name=name or "", exact=True)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_opening_a_text_restores_prompt_and_settings(page: Page, tmp_path: Path) -> None:
     panel = opened(page, "text")
     panel.locator("#text-prompt textarea").fill("ab cd")

@@ -141,6 +141,7 @@ def playhead(page: Page, card: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_the_script_is_valid(page: Page) -> None:
     page.evaluate("code => { new Function('element', 'props', 'watch', code) }", (STATIC / "transport.js").read_text())
 
@@ -197,6 +198,7 @@ def test_a_click_on_a_view_selects_its_card_and_seeks(page: Page) -> None:
     assert playhead(page, "a")["at"] == pytest.approx(position(one) / SECONDS, abs=0.002)
 
 
+@pytest.mark.slow
 def test_a_longer_sound_takes_over_while_it_plays(page: Page) -> None:
     one = show(page, "Grow")
     expect(one.locator(".time")).to_have_text("0:00.0 / 0:30.0 so far")
@@ -219,6 +221,7 @@ def test_a_longer_sound_takes_over_while_it_plays(page: Page) -> None:
     expect(one.locator(".time")).to_contain_text("0:00.0 /")
 
 
+@pytest.mark.slow
 def test_playback_that_catches_up_waits_for_more(page: Page) -> None:
     one = show(page, "Grow")
     expect(one.locator(".time")).to_have_text("0:00.0 / 0:30.0 so far")
@@ -234,6 +237,7 @@ def test_playback_that_catches_up_waits_for_more(page: Page) -> None:
     expect(one.get_by_role("button", name="Play")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_card_without_sound_cannot_be_chosen(page: Page) -> None:
     one = show(page, "Only B")
     expect(one.get_by_label("A: no sound")).to_be_disabled()
@@ -284,7 +288,7 @@ def test_everything_works_by_keyboard(page: Page) -> None:
     expect(one.get_by_label("Loudness matched")).not_to_be_checked()
 
 
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
 def test_touch_targets_and_width(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     one = show(page, "Finish")

@@ -1,5 +1,6 @@
 """The tab that says why."""
 
+import pytest
 from playwright.sync_api import Page, expect
 
 
@@ -49,6 +50,7 @@ def test_kinds_of_data_and_links_of_the_overview_change_chart_and_slider(page: P
     expect(panel.locator(".lead")).to_contain_text("2.32 times sooner")
 
 
+@pytest.mark.slow
 def test_wide_tables_scroll_in_themselves(page: Page) -> None:
     page.get_by_role("tab", name="Why").click()
     panel = page.locator("#why-tab")

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,31 @@ def test_what_gradio_refuses_is_one_line_without_folders(page_url: str, capfd: p
     assert call(page_url, "generate_text", [*TEXT, 1, 2])[0] == 200
     told = capfd.readouterr().err
     assert "Traceback" not in told and str(HERE) not in told
+
+
+@pytest.mark.slow
+def test_the_page_s_functions_leave_one_line_when_they_are_called_by_hand(
+    page_url: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    functions = httpx.get(f"{page_url}config").json()["dependencies"]
+    private = [one for one in functions if one["api_visibility"] == "private" and one["backend_fn"]]
+    assert len(private) > 50
+    for number, (one, value) in enumerate(
+        product(private, (None, ["x"], 1e300, {"path": "/etc/passwd", "meta": META}))
+    ):
+        call = {"fn_index": one["id"], "session_hash": f"by-hand-{number}", "data": [value] * len(one["inputs"])}
+        call["event_data"] = value
+        if one["queue"] is False:
+            httpx.post(f"{page_url}gradio_api/run/predict", json=call)
+        else:
+            httpx.post(f"{page_url}gradio_api/queue/join", json=call)
+            query = {"session_hash": call["session_hash"]}
+            with httpx.stream("GET", f"{page_url}gradio_api/queue/data", params=query, timeout=60) as events:
+                assert any("process_completed" in line for line in events.iter_lines())
+    assert "Traceback" not in capfd.readouterr().err
+    told = [line for line in caplog.messages if line.startswith("warning: ")]
+    assert any("TypeError" in line and "handlers.py, line" in line for line in told)
+    assert all(len(line.splitlines()) == 1 and str(HERE) not in line for line in told)
 
 
 def test_routes_that_fail_are_answered_with_one_line(

@@ -109,6 +109,7 @@ def test_full_is_said_to_programs(page: gr.Blocks, slowly: list[float]) -> None:
     wait_until_idle()
 
 
+@pytest.mark.slow
 def test_one_client_with_many_calls_gets_all_answers(page: gr.Blocks) -> None:
     client = Client(str(page.local_url), verbose=False)
     jobs = [client.submit("a", length=50, seed=seed, api_name="/generate_text") for seed in range(3)]
@@ -116,6 +117,7 @@ def test_one_client_with_many_calls_gets_all_answers(page: gr.Blocks) -> None:
     client.close()
 
 
+@pytest.mark.slow
 def test_sessions_are_forgotten(page: gr.Blocks, monkeypatch: pytest.MonkeyPatch) -> None:
     app, known = page.app, page.app.state_holder.session_data
     client = Client(str(page.local_url), verbose=False)

@@ -233,6 +233,7 @@ def test_the_markdown_says_what_was_compared_on_what_and_what_to_keep_in_mind(re
     assert table(report).row_count == 3
 
 
+@pytest.mark.slow
 def test_plots_are_valid_and_the_same_every_time(report: dict[str, Any], tmp_path: Path) -> None:
     for folder in ("once", "again"):
         (tmp_path / folder).mkdir()

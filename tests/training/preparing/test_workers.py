@@ -147,6 +147,7 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc")
+@pytest.mark.slow
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
     """The workers end even when their parent is killed."""
     (tmp_path / "parent.py").write_text(PARENT)
