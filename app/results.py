@@ -228,13 +228,14 @@ def ongoing(results: Sequence[Result | None]) -> list[GenerationTask]:
 
 
 def grow(
-    results: Sequence[Result | None], *, every: float = EVERY, turns: Sequence[Turn] = ()
+    results: Sequence[Result | None], *, every: float = EVERY, first: float | None = None, turns: Sequence[Turn] = ()
 ) -> Generator[Results, None, None]:
     """Write all results that are neither complete nor stopped, at the same time. Closing the iterator stops the work.
 
     Args:
         results: one for each card.
         every: seconds between two yields.
+        first: seconds until the first, which may be sooner, as in `stream`.
         turns: when the model of each of the `ongoing` results may compute; by default always.
 
     Yields:
@@ -248,7 +249,7 @@ def grow(
         yield list(results)
         return
     make_ready()
-    with closing(stream(ongoing(results), every=every, turns=turns)) as snapshots:
+    with closing(stream(ongoing(results), every=every, first=first, turns=turns)) as snapshots:
         for snapshot in snapshots:
             found = list(results)
             for (i, result), completions in zip(growing.items(), snapshot, strict=True):

@@ -123,7 +123,7 @@ class Completion:
 
 
 def stream(
-    tasks: Sequence[GenerationTask], *, every: float = 0.3, turns: Sequence[Turn] = ()
+    tasks: Sequence[GenerationTask], *, every: float = 0.3, first: float | None = None, turns: Sequence[Turn] = ()
 ) -> Generator[list[list[Completion]], None, None]:
     """Run all tasks at the same time.
 
@@ -133,6 +133,7 @@ def stream(
     Args:
         tasks: one for each model.
         every: seconds between two yields.
+        first: seconds between two yields until all have tokens; then twice as long each time, up to `every`.
         turns: when each model may compute; by default always.
 
     Yields:
@@ -151,13 +152,15 @@ def stream(
     try:
         for thread in threads:
             thread.start()
-        writing, seen = len(threads), time.monotonic()
+        writing, seen, pause = len(threads), time.monotonic(), first or every
         while writing:
             try:
-                error = ends.get(timeout=max(0.0, seen + every - time.monotonic()))
+                error = ends.get(timeout=max(0.0, seen + pause - time.monotonic()))
             except Empty:
                 yield [writer.completions() for writer in writers]
                 seen = time.monotonic()
+                if all(writer.written for writer in writers):
+                    pause = min(2 * pause, every)
             else:
                 if error is not None:
                     raise error

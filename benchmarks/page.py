@@ -50,7 +50,11 @@ WATCH = """([press, state, ready]) => new Promise((resolve) => {
 """Presses a button and waits until the page has changed as wanted; milliseconds. To look in every frame would make a
 browser without a GPU draw every frame, which takes it a whole core."""
 
-SHEET = "document.querySelector('#text-a .sheet > div')?.textContent"
+SHEET = """(() => {
+    const sheet = document.querySelector('#text-a .sheet > div');
+    return sheet?.textContent.slice(sheet.querySelector('.prompt').textContent.length);
+})()"""
+READABLE = "(document.querySelector('.sheet > div')?.textContent ?? '').length > 100"
 ROLL = "document.querySelector('#music-a .view .figure')?.ariaLabel"
 PLAYER = """(() => {
     const player = document.querySelector('#audio-tab .transport');
@@ -58,7 +62,6 @@ PLAYER = """(() => {
     return !player || player.hidden || !button || button.disabled ? null : player.querySelector('.time').textContent;
 })()"""
 CHANGED = "now && now !== before"
-GREW = "now && now.startsWith(before.slice(0, 20)) && now.length > 100 && now !== before"
 
 SMALL_TARGETS = """() => [...document.querySelectorAll('button, input, textarea, summary, [role=tab]')]
     .map((one) => one.closest('label, .wrap-inner') ?? one)
@@ -131,8 +134,10 @@ class Visits:
         with self.visit() as page:
             begun = time.monotonic()
             page.goto(self.url, wait_until="domcontentloaded")
-            page.wait_for_function(f"() => ({SHEET} ?? '').length > 100", polling=LOOK)
+            page.wait_for_function(f"() => {READABLE}", polling=LOOK)
             found = {"load to first text": time.monotonic() - begun}
+            page.wait_for_function(f"() => {SHEET} && !document.querySelector('#first')", polling=LOOK)
+            found["load to all controls"] = time.monotonic() - begun
             begun = time.monotonic()
             page.get_by_role("tab", name="Audio").click()
             page.wait_for_function(f"() => {PLAYER}", polling=LOOK)
@@ -140,7 +145,7 @@ class Visits:
             page.get_by_role("tab", name="Music").click()
             page.wait_for_function(f"() => {ROLL}", polling=LOOK)
             for tab, name, state, ready in (
-                ("text", "press to first new text", SHEET, GREW),
+                ("text", "press to first new text", SHEET, CHANGED),
                 ("music", "press to first roll", ROLL, CHANGED),
                 ("audio", "press to first sound", PLAYER, CHANGED),
             ):

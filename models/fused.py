@@ -53,7 +53,7 @@ class FusedDecoder:
         cos, sin = model.rotation if c.positions == "rope" else (none, none)
         self.windows = [] if self.mixer == NONE else mixers[0].lengths  # those of all layers
         filters = mixers if self.mixer == FILTER else []
-        kernels = [twice_backwards(mixer.kernel_matrix(), self.windows) for mixer in filters] or [torch.zeros(0)]
+        matrices = [mixer.kernel_matrix() for mixer in filters]
         tensors = {
             "embedding": model.embedding.weight,
             "positions": model.position_embedding.weight if c.positions == "learned" else none,
@@ -71,7 +71,7 @@ class FusedDecoder:
             "bias": model.norm.bias,
             "head": model.head.weight.T,
             "windows": torch.tensor(self.windows, dtype=torch.long),
-            "kernels": torch.stack(kernels),
+            "kernels": twice_backwards(torch.stack(matrices), self.windows) if matrices else torch.zeros(1, 0),
         }
         contiguous = torch.contiguous_format
         self.weights = Weights(
@@ -131,9 +131,10 @@ class FusedDecoder:
 
 
 def twice_backwards(kernels: Tensor, windows: list[int]) -> Tensor:
-    """The kernels (C, W) of a layer as `kernels.convolve` takes them, (2 S,)."""
-    backwards = [kernel[:n].flip(0).roll(1) for kernel, n in zip(kernels, windows, strict=True)]
-    return torch.cat([part.repeat(2) for part in backwards])
+    """The kernels (L, C, W) of all layers as `kernels.convolve` takes them, (L, 2 S)."""
+    W = kernels.shape[2]
+    places = [c * W + -torch.arange(2 * n) % n for c, n in enumerate(windows)]
+    return kernels.flatten(1)[:, torch.cat(places)]
 
 
 def _how(mixers: list[CausalFilter]) -> int:

@@ -32,16 +32,19 @@ class Display:
         self.modality, self.library, self.tab = modality, library, tab
 
     def growing(self, session: Session, *, redraw: bool) -> Changes:
-        """Both cards during generation. `redraw` says whether to draw the views and fill the player again."""
+        """Both cards while they grow. `redraw` says whether to draw the views and fill the player again."""
         results = session.results
         changes: Changes = {self.tab.agreement: agreement(results, self.modality), self.tab.losses: ""}
         if redraw:
             changes |= self._views(results)
-        for card in self.tab.cards:
-            changes |= dict.fromkeys([*card.downloads.values(), *card.actions], gr.update(interactive=False))
         if redraw and self.tab.transport and self.modality.heard_early:
             changes[self.tab.transport] = self._sounds(session)
         return changes
+
+    def busy(self) -> Changes:
+        """The cards' buttons, which wait until their results are complete. Gradio takes 5 ms for each of them."""
+        buttons = [button for card in self.tab.cards for button in (*card.downloads.values(), *card.actions)]
+        return dict.fromkeys(buttons, gr.update(interactive=False))
 
     def at_rest(self, session: Session) -> Iterator[Changes]:
         """Both cards at rest, with files to play and to download."""

@@ -27,7 +27,7 @@ from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.streaming import Completion, is_ready
 from waveletgpt.app.web.components import TabComponents
 from waveletgpt.app.web.display import Changes, Display, all_begun, progress, ready, shown_if
-from waveletgpt.app.web.history import entries_of, remembered
+from waveletgpt.app.web.history import made_in, remembered
 from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
 from waveletgpt.app.web.markup import about, losses, note
 from waveletgpt.app.web.session import CARDS, Session
@@ -117,7 +117,7 @@ class Handlers:
 
     def open_made(self, session: Session, history: list[dict[str, Any]] | None, index: int) -> Changes:
         """Make a result of the history again."""
-        mine = self._mine(history)
+        mine = made_in(self.modality, history)
         if not 0 <= index < len(mine):
             return {self.tab.status: note("This result is no longer in the history.")}
         return self.open_word(session, mine[index]["word"])
@@ -126,7 +126,7 @@ class Handlers:
 
     def listed(self, history: list[dict[str, Any]] | None) -> Any:
         """The history as buttons."""
-        mine = self._mine(history)
+        mine = made_in(self.modality, history)
         return gr.Dataset(samples=[[one["title"]] for one in mine], visible=shown_if(bool(mine)))
 
     def take_example(self, index: int) -> Iterator[tuple[Any, str, float]]:
@@ -305,17 +305,20 @@ class Handlers:
     def _write(self, session: Session, results: Results, place: Place) -> Iterator[Changes]:
         if not is_ready():
             yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
-        drawn = 0.0
-        with closing(grow(results, turns=place.turns)) as growing:
+        begun, drawn, busy = time.monotonic(), 0.0, False
+        with closing(grow(results, first=self.modality.refresh / 4, turns=place.turns)) as growing:
             for session.results in growing:
                 self.visitors.check_reader()
-                now = time.monotonic()
-                redraw = now - drawn >= self.modality.refresh
-                changes = self.display.growing(session, redraw=redraw)
-                yield {self.tab.status: note(progress(session.results)), **changes}
-                # Empty views are cheap, so the first tokens show at once.
-                if redraw and all_begun(session.results):
-                    drawn = now
+                changes, now = {self.tab.status: note(progress(session.results))}, time.monotonic()
+                if all_begun(session.results):  # what was there stays until there is something new
+                    redraw = now - drawn >= self.modality.refresh
+                    changes |= self.display.growing(session, redraw=redraw)
+                    if drawn and not busy:  # the first tokens show first
+                        changes, busy = changes | self.display.busy(), True
+                    drawn = now if redraw else drawn
+                elif now - begun < self.modality.refresh:
+                    continue
+                yield changes
                 if session.stopping:
                     break
 
@@ -325,10 +328,6 @@ class Handlers:
             yield {**changes, self.tab.status: note(message), self.tab.generate: ready()}
 
     # Small questions.
-
-    def _mine(self, history: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-        """What was made in this tab."""
-        return [one for one in entries_of(history) if one["modality"] == self.modality.name]
 
     def _is_mine(self, word: str) -> bool:
         """Whether a recipe is for this tab's kind of data. A damaged one is, so that its error shows in one tab."""

@@ -18,6 +18,11 @@ def remembered(history: Any, results: Results, modality: AppModality[Any]) -> li
     return [entry, *(one for one in entries_of(history) if one["word"] != word)][:LONGEST_HISTORY]
 
 
+def made_in(modality: AppModality[Any], history: Any) -> list[dict[str, Any]]:
+    """What was made in the tab of a kind of data."""
+    return [one for one in entries_of(history) if one["modality"] == modality.name]
+
+
 def entries_of(history: Any) -> list[dict[str, Any]]:
     """The entries of a history. The browser's storage may hold anything."""
     found = history if isinstance(history, list) else []

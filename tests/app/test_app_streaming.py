@@ -169,6 +169,19 @@ def test_waiting_costs_nothing_and_views_come_no_more_often_than_asked(stand_ins
     assert own < 0.2 * wall
 
 
+def test_the_first_look_may_come_sooner(stand_ins: None) -> None:
+    def endless() -> Iterator[int]:
+        while True:
+            time.sleep(0.001)
+            yield 0
+
+    begun = time.monotonic()
+    views = stream([task(endless, 100_000)], every=60, first=0.01)
+    seen = [written(next(views)) for _ in range(5)]
+    views.close()
+    assert seen[0] == [0] and seen[-1] > [0] and time.monotonic() - begun < 20
+
+
 def test_an_early_end_is_not_waited_out(stand_ins: None) -> None:
     begun = time.monotonic()
     first, last = stream([task(lambda: range(3), 3)], every=30)

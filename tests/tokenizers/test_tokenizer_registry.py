@@ -25,6 +25,7 @@ def in_fresh_python(code: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_our_folder_never_hides_the_hugging_face_package_that_miditok_needs() -> None:
     assert not (ROOT / "tokenizers" / "__init__.py").exists()
     path, theirs, ours = in_fresh_python(

@@ -91,6 +91,7 @@ def test_a_uniform_model_loses_the_logarithm_of_the_vocabulary(audio: Path, tmp_
     assert report["bits_per_sample"] == pytest.approx(8)
 
 
+@pytest.mark.slow
 def test_evaluate_prints_one_json_object_last(text: Path, tmp_path: Path) -> None:
     """The test runs the real command."""
     checkpoint = checkpoint_for(text, tmp_path / "untrained")

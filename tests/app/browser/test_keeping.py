@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from visit import PATIENCE, done, drop, generate, opened, saved, sheets
 
 
-def test_a_link_a_file_and_the_history_bring_a_result_back(page: Page, browser: Browser, tmp_path: Path) -> None:
+def test_a_link_brings_a_result_back(page: Page, browser: Browser, tmp_path: Path) -> None:
     panel = opened(page, "music")
     panel.locator(".examples").get_by_text("Für Elise").click()
     expect(panel.get_by_text("What the models hear")).to_be_visible()
@@ -27,6 +27,15 @@ def test_a_link_a_file_and_the_history_bring_a_result_back(page: Page, browser: 
     again = saved(other, theirs.locator("#music-b").get_by_role("button", name="Save MID"), tmp_path / "again")
     assert again.read_bytes() == path.read_bytes()
     other.close()
+
+
+@pytest.mark.slow
+def test_a_file_and_the_history_bring_a_result_back(page: Page, browser: Browser, tmp_path: Path) -> None:
+    panel = opened(page, "music")
+    panel.locator(".examples").get_by_text("Für Elise").click()
+    generate(panel, "20")
+    name = panel.locator("#music-b .view .figure").get_attribute("aria-label")
+    path = saved(page, panel.locator("#music-b").get_by_role("button", name="Save MID"), tmp_path)
     other = browser.new_page()
     other.goto(page.url.partition("?")[0])
     opened(other, "music")

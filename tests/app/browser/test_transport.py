@@ -146,6 +146,7 @@ def test_the_script_is_valid(page: Page) -> None:
     page.evaluate("code => { new Function('element', 'props', 'watch', code) }", (STATIC / "transport.js").read_text())
 
 
+@pytest.mark.slow
 def test_space_plays_and_pauses_and_never_scrolls(page: Page) -> None:
     one = show(page, "Finish")
     before = page.evaluate("scrollY")
@@ -247,6 +248,7 @@ def test_a_card_without_sound_cannot_be_chosen(page: Page) -> None:
     expect(one).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_one_sound_at_a_time(page: Page) -> None:
     first = show(page, "Finish")
     page.keyboard.press("Space")

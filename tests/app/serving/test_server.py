@@ -1,5 +1,6 @@
 """What the server answers when something is wrong: one line, without its folders, and no traceback in its log."""
 
+import asyncio
 import errno
 import json
 import os
@@ -9,8 +10,10 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import httpx
 import pytest
+from gradio.state_holder import SessionState
 
 from waveletgpt.app.modalities import text
 from waveletgpt.app.modalities.text import Text
@@ -74,6 +77,25 @@ def test_the_page_s_functions_leave_one_line_when_they_are_called_by_hand(
     told = [line for line in caplog.messages if line.startswith("warning: ")]
     assert any("TypeError" in line and "handlers.py, line" in line for line in told)
     assert all(len(line.splitlines()) == 1 and str(HERE) not in line for line in told)
+
+
+def test_components_that_stay_as_they_are_cost_nothing() -> None:
+    with server.Page() as page:
+        changed, same, kept = gr.Textbox(), gr.Slider(), gr.State()
+        gr.Button().click(lambda: None, None, [same, changed, kept])
+    function, state = next(iter(page.fns.values())), SessionState(page)
+
+    def answered(returned: Any) -> list[Any]:
+        found: list[Any] = asyncio.run(page.postprocess_data(function, returned, state))
+        return found
+
+    assert answered({changed: "new"}) == [gr.skip(), "new", None]
+    assert state[same._id] is same  # gradio would have built it anew
+    (slider, *others) = answered({same: gr.update(maximum=7), kept: 3})
+    assert slider["maximum"] == 7 and others == [gr.skip(), None] and state[kept._id] == 3
+    assert answered([1, "as a list", 4]) == [1, "as a list", None] and state[kept._id] == 4
+    with pytest.raises(ValueError, match="not specified as output"):
+        answered({gr.Textbox(): "elsewhere"})
 
 
 def test_routes_that_fail_are_answered_with_one_line(
