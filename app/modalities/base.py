@@ -94,6 +94,8 @@ class AppModality(ABC, Generic[T]):
     """Suffixes of the files that a result can be written to, the default first. Empty if people read it as text."""
     refresh: ClassVar[float]
     """Seconds between two updates of `view` during generation."""
+    first: ClassVar[float] = 0.25
+    """Seconds until the first: as many as it takes to have something to read, to see or to hear."""
     fact_types: ClassVar[dict[str, tuple[str, str]]]
     """JSON type and meaning of each value in `facts`."""
     heard_early: ClassVar[bool] = False

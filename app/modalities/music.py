@@ -39,6 +39,7 @@ class Music(AppModality[MidiTokenizer]):
     keep = Extent(500, 50, 1000, 50)
     files = (".mid", ".wav")
     refresh = 1.0
+    first = 0.1
     fact_types: ClassVar[dict[str, tuple[str, str]]] = {
         "notes": ("integer", "Number of notes, those of the prompt included."),
         "seconds": ("number", "Duration of prompt and continuation."),

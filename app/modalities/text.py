@@ -34,6 +34,7 @@ class Text(AppModality[CharacterTokenizer]):
     length_on_page = Extent(90, 10, 360, 10)
     files = (".txt", ".json")
     refresh = 0.2
+    first = 0.04
     fact_types: ClassVar[dict[str, tuple[str, str]]] = {"text": ("string", "Prompt and continuation.")}
 
     def read_prompt(self, source: str | Path, tokenizer: CharacterTokenizer) -> Prompt:

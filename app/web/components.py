@@ -74,8 +74,6 @@ class TabComponents:
 
     session: gr.State
     """A `Session`."""
-    presses: gr.Number
-    """Number of presses so far. Its change starts the work that a press wants."""
     generate: gr.Button
     """Reads Stop while something is being made."""
     status: gr.HTML
@@ -97,14 +95,10 @@ class TabComponents:
     """The history as buttons."""
 
     @property
-    def begun(self) -> list[Component]:
-        """The components that a press changes at once."""
-        return [self.session, self.presses, self.status, self.generate]
-
-    @property
     def shown(self) -> list[Component]:
-        """The components that a run of the models changes."""
+        """The components that a press and the work after it change."""
         return [
+            self.session,
             self.generate,
             self.status,
             self.agreement,

@@ -206,7 +206,6 @@ class Handlers:
         session.want(results, opened=opened)
         return {
             self.tab.session: session,
-            self.tab.presses: session.presses,
             self.tab.status: note("Waiting for a turn ..."),
             self.tab.generate: gr.update(value="Stop", variant="stop"),
         }
@@ -306,7 +305,7 @@ class Handlers:
         if not is_ready():
             yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
         begun, drawn, busy = time.monotonic(), 0.0, False
-        with closing(grow(results, first=self.modality.refresh / 4, turns=place.turns)) as growing:
+        with closing(grow(results, first=self.modality.first, turns=place.turns)) as growing:
             for session.results in growing:
                 self.visitors.check_reader()
                 changes, now = {self.tab.status: note(progress(session.results))}, time.monotonic()

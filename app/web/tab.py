@@ -1,10 +1,12 @@
 """One tab of the page: a prompt bar above two cards of results."""
 
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
+from gradio.context import LocalContext
 
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
@@ -92,7 +94,6 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
     )
     tab = TabComponents(
         gr.State(Session()),
-        gr.Number(0, visible="hidden"),
         generate,
         status,
         cards,
@@ -129,38 +130,60 @@ def _connect(  # noqa: PLR0917
     """Connect the tab's buttons to the handlers."""
     tab = handlers.tab
     checkpoints = [card.checkpoint for card in tab.cards]
-    begun = tab.begun
     private = components.private(tab.session)
     at_once: dict[str, Any] = {"queue": False, "preprocess": False, **private}
     work: dict[str, Any] = {"trigger_mode": "multiple", **private}  # none is left out because another is under way
 
     prompt = sources[0]
-    asked = [tab.session, *sources, *checkpoints, *settings]
-    tab.generate.click(handlers.press, asked, begun, **at_once)
+    asked = [*sources, *checkpoints, *settings]
+    start(tab.generate.click, handlers.press, asked, handlers)
     thrown = dice.click(None, None, seed, js=RANDOM_SEED, **private)
-    thrown.then(handlers.generate, asked, begun, **at_once)
+    start(thrown.then, handlers.generate, asked, handlers)
     for number, card in enumerate(tab.cards):
-        card.go_on.click(partial(handlers.go_on, number), tab.session, begun, **at_once)
-        card.branch.click(partial(handlers.branch, number), [tab.session, *checkpoints, *settings], begun, **at_once)
+        start(card.go_on.click, partial(handlers.go_on, number), [], handlers)
+        start(card.branch.click, partial(handlers.branch, number), [*checkpoints, *settings], handlers)
         card.undo.click(partial(handlers.undo, number), tab.session, tab.shown, **work)
         card.variation.input(partial(handlers.choose, number), [tab.session, card.variation], tab.shown, **work)
         card.checkpoint.input(handlers.chosen, card.checkpoint, card.about, **at_once)
         card.checkpoint.focus(handlers.choices, card.checkpoint, card.checkpoint, **at_once)
-    upload.upload(handlers.open_file, [tab.session, upload], begun, **at_once)
+    start(upload.upload, handlers.open_file, [upload], handlers)
     examples.click(handlers.take_example, examples, sources, **private)
     for change in prompt_changes(prompt):  # a person's own prompt is no example, and is used to its end
         change(lambda: ("", 0), None, sources[1:], queue=False, **private)
-    tab.made.click(handlers.open_made, [tab.session, tab.history, tab.made], begun, queue=False, **private)
-    # A run reads nothing but the session, and has the same outputs whoever began it. `Scheduler` says when it works.
-    run = tab.presses.change(handlers.run, [tab.session, tab.history], tab.shown, **work)
+    start(tab.made.click, handlers.open_made, [tab.history, tab.made], handlers, preprocess=True)
+
+
+def start(
+    event: Callable[..., Any],
+    press: Callable[..., Changes],
+    inputs: list[Component],
+    handlers: Handlers,
+    *,
+    preprocess: bool = False,
+) -> None:
+    """Let an event answer a press at once, and then do the work that it wants. `Scheduler` says when it works."""
+    tab = handlers.tab
+    private: dict[str, Any] = components.private(tab.session)
+
+    def pressed(session: Session, history: Any, *values: Any) -> Iterator[Changes]:
+        yield press(session, *values)
+        yield from handlers.run(session, history)
+
+    run = event(
+        pressed,
+        [tab.session, tab.history, *inputs],
+        tab.shown,
+        preprocess=preprocess,
+        trigger_mode="multiple",
+        **private,
+    )
     run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **private)
-    run.success(handlers.score, tab.session, tab.losses, **work)
+    run.success(handlers.score, tab.session, tab.losses, trigger_mode="multiple", **private)
 
 
 def arrive(item: gr.Tab, handlers: Handlers) -> None:
     """Let the tab show something when it is opened."""
-    tab = handlers.tab
-    item.select(handlers.arrive, tab.session, tab.begun, queue=False, **components.private(tab.session))
+    start(item.select, lambda session: handlers.arrive(session, LocalContext.request.get()), [], handlers)
 
 
 def list_history(history: gr.BrowserState, tabs: list[Handlers]) -> None:

@@ -178,7 +178,7 @@ def test_bad_input_is_one_line_and_changes_nothing_else(text: Tab, wrong: dict[s
     assert told in line and "wrong" in line and "\n" not in line
     assert text.session.results is before and not text.session.running
     changed = {key for key, value in text.shown.items() if value is not shown[key]}
-    assert changed <= {*text.tab.begun}
+    assert changed <= {text.tab.session, text.tab.status, text.tab.generate}
     assert text.shown[text.tab.generate]["value"] == "Generate"
 
 
