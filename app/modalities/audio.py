@@ -43,9 +43,11 @@ class Audio(AppModality[MuLawTokenizer]):
 
     def read_prompt(self, source: str | Path, tokenizer: MuLawTokenizer) -> Prompt:
         """Encode the last minute of an audio file, resampled and set to the loudness of the training data."""
-        self.check_duration(Path(source), audio_seconds(source))
-        waveform = read_audio(source, tokenizer.sample_rate, last_seconds=LAST_SECONDS)
-        return Prompt(tokenizer.encode(waveform), title=Path(source).stem)
+        seconds, rate = audio_seconds(source), tokenizer.sample_rate
+        self.check_duration(Path(source), seconds)
+        waveform = read_audio(source, rate, last_seconds=LAST_SECONDS)
+        whole = round(seconds * rate) if len(waveform) >= LAST_SECONDS * rate else 0
+        return Prompt(tokenizer.encode(waveform), title=Path(source).stem, whole=whole)
 
     def examples(self) -> tuple[Example, ...]:
         """The beginnings of six tunes."""
@@ -71,13 +73,16 @@ class Audio(AppModality[MuLawTokenizer]):
         seconds = f"{self.amount(count, tokenizer):.4g}"
         return f"{seconds} second{'s' * (seconds != '1')}"
 
-    def seconds(self, ids: Tensor, tokenizer: MuLawTokenizer) -> float:
-        """How long a sound lasts."""
-        return self.amount(len(ids), tokenizer)
+    def seconds(self, prompt: Prompt, tokenizer: MuLawTokenizer) -> float:
+        """How long the prompt's whole file lasts."""
+        return self.amount(prompt.whole or len(prompt.ids), tokenizer)
 
-    def cut(self, ids: Tensor, seconds: float, tokenizer: MuLawTokenizer) -> Tensor:
-        """The samples of the first `seconds`."""
-        return ids[: self.count(seconds, tokenizer)]
+    def ids_until(self, seconds: float, prompt: Prompt, source: Any, tokenizer: MuLawTokenizer) -> Tensor:
+        """The samples of a prompt up to a second, of a long file of the minute before it."""
+        if not prompt.whole:
+            return prompt.ids[: self.count(seconds, tokenizer)]
+        waveform = read_audio(source, tokenizer.sample_rate, last_seconds=LAST_SECONDS, until=seconds)
+        return tokenizer.encode(waveform)
 
     def view(
         self,

@@ -70,6 +70,8 @@ class Prompt:
     """A few words for people: the beginning of a text, or the name of a file."""
     example: str = ""
     """Name of the ready-made prompt whose end this is; empty for other prompts."""
+    whole: int = 0
+    """Tokens of the whole file, if only the end of it was read."""
 
 
 class AppModality(ABC, Generic[T]):
@@ -228,13 +230,13 @@ class AppModality(ABC, Generic[T]):
         with TemporaryDirectory() as folder:
             return self.read_prompt(self.example_file(name, Path(folder)), tokenizer).ids
 
-    def seconds(self, ids: Tensor, tokenizer: T) -> float:  # noqa: ARG002
-        """How long `ids` (N,) last; 0 for kinds without time."""
+    def seconds(self, prompt: Prompt, tokenizer: T) -> float:  # noqa: ARG002
+        """How long a prompt's whole file lasts; 0 for kinds without time."""
         return 0.0
 
-    def cut(self, ids: Tensor, seconds: float, tokenizer: T) -> Tensor:  # noqa: ARG002
-        """The ids of the first `seconds`, at least one."""
-        return ids
+    def ids_until(self, seconds: float, prompt: Prompt, source: Any, tokenizer: T) -> Tensor:  # noqa: ARG002
+        """The ids of a prompt, read from `source`, up to a second of its file, at least one."""
+        return prompt.ids
 
     def title(self, ids: Tensor, tokenizer: T) -> str:  # noqa: ARG002, for text
         """A few words for a prompt that people know from a result."""
@@ -276,7 +278,7 @@ class AppModality(ABC, Generic[T]):
             keep: how much of the prompt's end is used, in `unit`; infinity for all of it.
             tokenizer: the checkpoint's tokenizer.
             example: name of a ready-made prompt, to use instead.
-            until: seconds from the beginning of what is read; the rest is left out. None for all of it.
+            until: seconds from the beginning of the file; the rest is left out. None for all of it.
 
         Returns:
             The prompt; None if there is none.
@@ -293,11 +295,12 @@ class AppModality(ABC, Generic[T]):
         else:
             return None
         note = prompt.note
-        if until is not None and until < self.seconds(prompt.ids, tokenizer):
-            prompt = replace(prompt, ids=self.cut(prompt.ids, until, tokenizer), example="")
+        if until is not None and until < self.seconds(prompt, tokenizer):
+            prompt = replace(prompt, ids=self.ids_until(until, prompt, source, tokenizer), example="")
         kept = prompt.ids[-most:] if most else prompt.ids
-        if len(kept) < len(prompt.ids) and until is None:
-            used, given = self.describe(len(kept), tokenizer), self.describe(len(prompt.ids), tokenizer)
+        whole = prompt.whole or len(prompt.ids)
+        if len(kept) < whole and until is None:
+            used, given = self.describe(len(kept), tokenizer), self.describe(whole, tokenizer)
             note = f"{note}; " * bool(note) + f"only the end of the prompt is used, {used} of {given}"
         return replace(prompt, ids=kept, note=note)
 

@@ -49,9 +49,9 @@ class Music(AppModality[MidiTokenizer]):
     def read_prompt(self, source: str | Path, tokenizer: MidiTokenizer) -> Prompt:
         """Encode a MIDI file, which a child process reads. All tracks except drums become one piano."""
         path = Path(source)
-        ids = tokenizer.encode(read_midi_in_child(path))
-        self.check_duration(path, self.seconds(ids, tokenizer))
-        return Prompt(ids, title=path.stem)
+        prompt = Prompt(tokenizer.encode(read_midi_in_child(path)), title=path.stem)
+        self.check_duration(path, self.seconds(prompt, tokenizer))
+        return prompt
 
     def examples(self) -> tuple[Example, ...]:
         """The first bars of six pieces."""
@@ -68,13 +68,13 @@ class Music(AppModality[MidiTokenizer]):
         """The ids of the first bars of a piece."""
         return tokenizer.encode(play(find_example(PIECES, name)))
 
-    def seconds(self, ids: Tensor, tokenizer: MidiTokenizer) -> float:
+    def seconds(self, prompt: Prompt, tokenizer: MidiTokenizer) -> float:
         """How long a piece lasts."""
-        return float(tokenizer.times(ids)[-1]) if len(ids) else 0.0
+        return float(tokenizer.times(prompt.ids)[-1]) if len(prompt.ids) else 0.0
 
-    def cut(self, ids: Tensor, seconds: float, tokenizer: MidiTokenizer) -> Tensor:
-        """The events of the first `seconds`."""
-        return ids[: max(1, int((tokenizer.times(ids) <= seconds).sum()))]
+    def ids_until(self, seconds: float, prompt: Prompt, source: Any, tokenizer: MidiTokenizer) -> Tensor:  # noqa: ARG002
+        """The events of a prompt up to a second."""
+        return prompt.ids[: max(1, int((tokenizer.times(prompt.ids) <= seconds).sum()))]
 
     def view(
         self,

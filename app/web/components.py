@@ -128,8 +128,10 @@ def passage(modality: AppModality[Any]) -> Passage:
     """Hidden until there is a file."""
     until = gr.Slider(0, 1, 0, step=0.1, label="Go on from second", visible=False, elem_id=f"{modality.name}-until")
     with gr.Row():
-        view = gr.HTML(visible=False)
-        sound = gr.Audio(label="What the models hear", interactive=False, buttons=[], visible=False)
+        with gr.Column(min_width=280):
+            view = gr.HTML(visible=False)
+        with gr.Column(min_width=280):
+            sound = gr.Audio(label="What the models hear", interactive=False, buttons=[], visible=False)
     return Passage(until, view, sound)
 
 

@@ -155,7 +155,7 @@ class Handlers:
             return
         if whole is None or part is None:
             return
-        seconds = self.modality.seconds(whole.ids, loaded.tokenizer)
+        seconds = self.modality.seconds(whole, loaded.tokenizer)
         until = min(until or seconds, seconds)
         shown = Completion(part.ids, len(part.ids), 0)
         with tempfile.TemporaryDirectory() as folder:  # gradio copies the file before it asks for more

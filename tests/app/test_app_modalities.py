@@ -168,6 +168,25 @@ def test_music_continues_a_midi_file(tiny_checkpoints: Path, midi_file: Path, tm
     assert facts["notes"] == len(notes) and facts["prompt_seconds"] == pytest.approx(3.9, abs=0.05)
 
 
+def test_any_second_of_a_long_file_can_be_chosen(tmp_path: Path) -> None:
+    modality, tokenizer = load_modality("audio"), MuLawTokenizer(4000)
+    times = np.arange(150 * 4000) / 4000
+    soundfile.write(tmp_path / "long.wav", 0.3 * np.sin(2 * np.pi * (200 + 2 * times) * times), 4000)
+
+    def pitch(until: float | None) -> float:
+        """The strongest frequency of the second before `until`."""
+        prompt = modality.kept_prompt(tmp_path / "long.wav", 1.0, tokenizer, until=until)
+        assert prompt is not None and len(prompt.ids) == 4000
+        return float(np.abs(np.fft.rfft(tokenizer.decode(prompt.ids).numpy())).argmax())
+
+    for until in (10.0, 80.0, 149.0):
+        assert pitch(until) == pytest.approx(200 + 4 * (until - 0.5), abs=4)
+    assert pitch(None) == pytest.approx(200 + 4 * 149.5, abs=4)
+    whole = modality.kept_prompt(tmp_path / "long.wav", 4.0, tokenizer)
+    assert whole is not None and whole.note == "only the end of the prompt is used, 4 seconds of 150 seconds"
+    assert modality.seconds(modality.read_prompt(tmp_path / "long.wav", tokenizer), tokenizer) == 150
+
+
 @pytest.mark.parametrize("name", MODALITIES)
 def test_without_a_prompt_the_start_is_not_part_of_the_result(tiny_checkpoints: Path, name: str) -> None:
     modality, one = loaded(tiny_checkpoints, name)

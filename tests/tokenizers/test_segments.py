@@ -154,6 +154,27 @@ def test_the_end_of_a_file_is_that_of_the_whole(tmp_path: Path, suffix: str, rat
     assert len(ours) == 0 or (ours - theirs).abs().max() < 1e-3
 
 
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+@pytest.mark.parametrize("until", [0.0, 0.5, 3.7, 100.0])
+def test_a_file_may_be_taken_to_end_early(tmp_path: Path, suffix: str, until: float) -> None:
+    time = np.arange(8 * 16000) / 16000
+    soundfile.write(tmp_path / f"a.{suffix}", 0.3 * np.sin(2 * np.pi * (300 + 50 * time) * time), 16000)
+    whole = read_audio(tmp_path / f"a.{suffix}", RATE, loudness_dbfs=None)
+    part = read_audio(tmp_path / f"a.{suffix}", RATE, loudness_dbfs=None, last_seconds=2.0, until=until)
+    end = min(len(whole), max(1, round(until * RATE)))
+    assert len(part) == min(end, 2 * RATE)
+    inner = slice(RATE // 10, len(part) - RATE // 10)  # the filter reads silence on both sides
+    if len(part[inner]):
+        assert (part[inner] - whole[end - len(part) : end][inner]).abs().max() < 1e-3
+
+
+def test_joined_files_may_be_taken_to_end_early(tmp_path: Path) -> None:
+    parts = [encoded(tmp_path / "part.ogg", f, 48000, subtype="VORBIS") for f in (440, 880, 660)]
+    (tmp_path / "a.ogg").write_bytes(b"".join(parts))
+    part = read_audio(tmp_path / "a.ogg", RATE, last_seconds=1.5, until=2.0)
+    assert len(part) == 1.5 * RATE and pitches(part[RATE // 2 :]) == [880]
+
+
 def test_the_end_of_an_mp3_without_a_header_is_found(tmp_path: Path) -> None:
     data = mp3(tmp_path, 440, seconds=5.0, header=False) + mp3(tmp_path, 880, seconds=1.0)
     whole = read(tmp_path, data)

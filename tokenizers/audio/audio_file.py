@@ -1,5 +1,6 @@
 """Reads audio files as waveforms, (S,) float32 in [-1, 1], and writes WAV files."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -13,7 +14,7 @@ from torch import Tensor
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import atomic_path
 from waveletgpt.tokenizers.audio.resampling import resampled
-from waveletgpt.tokenizers.audio.segments import CORRUPT, FORMATS, Segment, find_segments, last_part
+from waveletgpt.tokenizers.audio.segments import CORRUPT, FORMATS, Segment, find_segments, first_part, last_part
 from waveletgpt.tokenizers.audio.waveform import (
     LOUDNESS_DBFS,
     check_rates,
@@ -32,12 +33,13 @@ def read_audio(
     *,
     loudness_dbfs: float | None = LOUDNESS_DBFS,
     last_seconds: float | None = None,
+    until: float | None = None,
 ) -> Tensor:
     """Read a WAV, FLAC, OGG or MP3 file as one waveform (S,) at `sample_rate` Hz, like `audio_blocks`.
 
     With `last_seconds` it is at most that long, and time and memory do not grow with the file.
     """
-    blocks = audio_blocks(path, sample_rate, loudness_dbfs=loudness_dbfs, last_seconds=last_seconds)
+    blocks = audio_blocks(path, sample_rate, loudness_dbfs=loudness_dbfs, last_seconds=last_seconds, until=until)
     if last_seconds is None:
         return torch.cat(list(blocks))
     most, end = max(1, round(last_seconds * sample_rate)), torch.zeros(0)
@@ -63,6 +65,7 @@ def audio_blocks(
     loudness_dbfs: float | None = LOUDNESS_DBFS,
     scratch: Path | None = None,
     last_seconds: float | None = None,
+    until: float | None = None,
 ) -> Iterator[Tensor]:
     """Read an audio file of any length in blocks. Channels are averaged.
 
@@ -73,6 +76,7 @@ def audio_blocks(
         scratch: folder for an unnamed temporary file, which holds long sounds at 4 bytes per sample until their
             loudness is known; None for the system's folder.
         last_seconds: the rest may be left out, and does not count for the loudness; None for all of the file.
+        until: seconds from the beginning at which the file is taken to end; None for its own end.
 
     Yields:
         Blocks (S,) float32 of the waveform.
@@ -82,6 +86,8 @@ def audio_blocks(
     """
     with _named(path):
         segments = find_segments(Path(path))
+        if until is not None:
+            segments = first_part(segments, until)
         if last_seconds is not None:
             segments = last_part(segments, last_seconds)
         with segments[0].opened() as file:
@@ -163,8 +169,10 @@ def _mono_blocks(path: Path | str, segments: Sequence[Segment]) -> Iterator[Tens
                     file.seek(segment.skipped - warm_up)
                     file.read(warm_up)
                 frames = max(1, BLOCK // file.channels)
+                left = (segment.wanted or sys.maxsize) - segment.skipped
                 # Read until the data end: a corrupt header may claim terabytes.
-                while len(array := file.read(frames, dtype="float32", always_2d=True)):
+                while left and len(array := file.read(min(frames, left), dtype="float32", always_2d=True)):
+                    left -= len(array)
                     block = to_mono(array)
                     broken = (~block.isfinite()).nonzero()
                     if len(broken):

@@ -41,6 +41,8 @@ class Segment:
     """Its length per channel if that was counted, because the stream itself does not tell it."""
     skipped: int = 0
     """Samples per channel at its beginning that are not wanted."""
+    wanted: int | None = None
+    """Samples per channel from its beginning after which the rest is not wanted; None if all are."""
 
     @contextmanager
     def opened(self) -> Iterator[soundfile.SoundFile]:
@@ -79,12 +81,26 @@ def find_segments(path: Path) -> list[Segment]:
             return [Segment(path, *link) for link in _ogg_links(data)] if data[:4] == b"OggS" else [Segment(path)]
 
 
+def first_part(segments: Sequence[Segment], seconds: float) -> list[Segment]:
+    """What holds the first `seconds` of the segments of a file, at least one sample."""
+    chosen: list[Segment] = []
+    for segment in segments:
+        with segment.opened() as file:
+            rate, length = int(file.samplerate), segment.samples or int(file.frames)
+        chosen.append(replace(segment, wanted=max(1, round(seconds * rate))))
+        seconds -= length / rate
+        if seconds <= 0:
+            break
+    return chosen
+
+
 def last_part(segments: Sequence[Segment], seconds: float) -> list[Segment]:
     """What holds the last `seconds` of the segments of a file, to the next whole second."""
     chosen: list[Segment] = []
     for segment in reversed(segments):
         with segment.opened() as file:
             rate, length = int(file.samplerate), segment.samples or int(file.frames)
+            length = min(length, segment.wanted or length)
             surplus = int(length / rate - seconds) * rate
             skipped = surplus if surplus > 0 and _reaches(file, surplus) else 0
         chosen.insert(0, replace(segment, skipped=skipped))

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, Route, expect
 from ports import unused_port
@@ -97,12 +99,17 @@ def test_axe_finds_nothing_serious(new_page: Page, page_url: str, width: int, da
         ]
 
 
-def test_a_phone_shows_the_results_and_never_scrolls_sideways(page: Page) -> None:
+def test_a_phone_shows_the_results_and_never_scrolls_sideways(page: Page, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(240 * 4000), 4000)  # whose waveform is wider than a phone
     page.set_viewport_size({"width": 390, "height": 800})
     for name in ("text", "audio", "music", "why"):
         page.get_by_role("tab", name=name.capitalize()).click()
         if name != "why":
             expect(page.locator(f"#{name}-tab").get_by_role("button", name="Generate")).to_be_visible()
+        if name == "audio":
+            page.locator("#audio-prompt input[type=file]").set_input_files(tmp_path / "long.wav")
+            expect(page.locator("#audio-until input[type=number]")).to_have_value("240")
+            expect(page.locator("#audio-tab .waveform-container")).to_have_count(2)
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         small = page.evaluate(
