@@ -1,4 +1,4 @@
-"""The command line: `waveletgpt app` and `waveletgpt generate`. Imports heavy packages only to run a command."""
+"""The command line: `waveletgpt app`, `generate` and `inspect`. Imports heavy packages only to run a command."""
 
 import os
 from importlib import import_module
@@ -7,11 +7,11 @@ from typing import Any
 import tyro
 
 from waveletgpt.app.access import read_logins
-from waveletgpt.app.commands import App, Generate
+from waveletgpt.app.commands import App, Generate, Inspect
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
-COMMANDS: Any = App | Generate
+COMMANDS: Any = App | Generate | Inspect
 
 
 def main() -> None:
@@ -28,6 +28,8 @@ def _main() -> None:
     )
     if isinstance(command, Generate):
         import_module("waveletgpt.app.generate").run(command)
+    elif isinstance(command, Inspect):
+        import_module("waveletgpt.app.inspection").run(command)
     else:
         logins = read_logins(command.auth)
         # Gradio reads these when it is imported.

@@ -1,4 +1,4 @@
-"""The options of `waveletgpt app` and `waveletgpt generate`."""
+"""The options of `waveletgpt app`, `waveletgpt generate` and `waveletgpt inspect`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,3 +77,13 @@ class Generate:
     out: Path | None = None
     """File to write; an existing file is replaced. Without it, text is printed as it is written, and audio and music
     go to a file named after the checkpoint and the seed."""
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Print what a checkpoint is, its kernels, its losses and its speed here, on one screen."""
+
+    checkpoint: tyro.conf.Positional[Path]
+    """Directory of the checkpoint."""
+    device: str = "cpu"
+    """Device whose speed to measure: cpu, cuda, or auto, which is CUDA if there is a GPU."""
