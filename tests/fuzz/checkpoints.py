@@ -18,8 +18,8 @@ from waveletgpt.tokenizers.characters import CharacterTokenizer
 from waveletgpt.tokenizers.midi import MidiTokenizer
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 
-sys.path.append(str(Path(__file__).parents[1]))
-from conftest import write_tiny
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
+from tiny import write_tiny
 
 SOURCES = {
     "text": ("characters", CharacterTokenizer("\n abcdef"), "learnable"),

@@ -20,8 +20,8 @@ from promises import check, check_refusal
 
 from waveletgpt.app.recipe import _pack, from_word
 
-sys.path.append(str(Path(__file__).parents[1]))
-from conftest import write_tiny
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))
+from tiny import write_tiny
 
 LENGTHS = {"text": 50, "audio": 0.1, "music": 50}
 LARGEST_MEMORY = 3 << 30
