@@ -21,6 +21,12 @@ def fuzz(*words: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+def test_all_kinds_start_outside_of_pytest() -> None:
+    command = [sys.executable, "-c", f"import {', '.join(KINDS)}; print(midi.Kind, endpoints.Kind)"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=RUN.parent)
+    assert "endpoints.Kind" in done.stdout, done.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_hundredth_of_the_damaged_inputs_is_read_or_refused(kind: str) -> None:
