@@ -117,7 +117,7 @@ def test_a_batch_in_parts_is_the_same_step(
     one, many = (load_file(out / "state.safetensors") for out in (learnable.out, tmp_path / "parts"))
     for name, tensor in one.items():
         if name.startswith("model."):
-            torch.testing.assert_close(many[name], tensor, rtol=0, atol=2e-3)
+            torch.testing.assert_close(many[name], tensor, rtol=0, atol=5e-3)  # Muon rounds to bfloat16
 
 
 @pytest.mark.parametrize("world", [2, 4])
