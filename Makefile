@@ -47,7 +47,9 @@ lock: $(VENV)/.dev  ## write the exact versions in .venv to requirements.lock (m
 locked: $(VENV)/.dev  ## make smoke with the exact versions of requirements.lock, unless .venv has just these
 	@if (head -n 1 requirements.lock; $(VERSIONS)) | cmp -s - requirements.lock; then \
 	echo "requirements.lock holds the versions that the tests ran with"; \
-	else PIP_CONSTRAINT=$(CURDIR)/requirements.lock $(MAKE) VENV=$(VENV)-locked smoke; fi
+	else rm -rf $(VENV)-locked && (cp -al $(VENV) $(VENV)-locked || cp -R $(VENV) $(VENV)-locked) && \
+	$(VENV)-locked/bin/python -m pip --disable-pip-version-check -q install -r requirements.lock && \
+	$(VENV)-locked/bin/python -m waveletgpt.training.smoke; fi
 
 audit:  ## look up known vulnerabilities of requirements.lock with pip-audit, where its service can be reached
 	@$(PYTHON) .ci/audit.py
