@@ -72,7 +72,7 @@ def kernels(mixers: Sequence[nn.Module], tokens: str) -> Table | None:
     if not filters:
         return None
     lengths = torch.tensor(filters[0].lengths)
-    matrices = torch.stack([one.kernel_matrix().detach().abs() for one in filters])  # (layers, C, W)
+    matrices = torch.stack([one.kernel_matrix().detach().abs().cpu() for one in filters])  # (layers, C, W)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(f"{tokens} back", justify="right")
     for head in ("coordinates", "mean age"):

@@ -42,7 +42,7 @@ class Display:
         return changes
 
     def busy(self) -> Changes:
-        """The cards' buttons, which wait until their results are complete. Gradio takes 5 ms for each of them."""
+        """The cards' buttons, which wait until their results are complete."""
         buttons = [button for card in self.tab.cards for button in (*card.downloads.values(), *card.actions)]
         return dict.fromkeys(buttons, gr.update(interactive=False))
 

@@ -164,13 +164,8 @@ def start(
     """Let an event answer a press at once, and then do the work that it wants. `Scheduler` says when it works."""
     tab = handlers.tab
     private: dict[str, Any] = components.private(tab.session)
-
-    def pressed(session: Session, history: Any, *values: Any) -> Iterator[Changes]:
-        yield press(session, *values)
-        yield from handlers.run(session, history)
-
     run = event(
-        pressed,
+        answered(press, handlers),
         [tab.session, tab.history, *inputs],
         tab.shown,
         preprocess=preprocess,
@@ -178,7 +173,18 @@ def start(
         **private,
     )
     run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **private)
-    run.success(handlers.score, tab.session, tab.losses, trigger_mode="multiple", **private)
+
+
+def answered(press: Callable[..., Changes], handlers: Handlers) -> Callable[..., Iterator[Changes]]:
+    """A press, and the work if it wants some: Stop, and a tab that is opened again, want none."""
+
+    def pressed(session: Session, history: Any, *values: Any) -> Iterator[Changes]:
+        yield press(session, *values)
+        if session.wanted:
+            yield from handlers.run(session, history)
+            yield from handlers.score(session)
+
+    return pressed
 
 
 def arrive(item: gr.Tab, handlers: Handlers) -> None:

@@ -67,4 +67,6 @@ def test_what_cannot_be_begun_with_is_refused(debug: Debug, tmp_path: Path, refu
     other = {**info.tokenizer, "alphabet": info.tokenizer["alphabet"][:-1] + "~"}
     save_checkpoint(tmp_path / "other", load_checkpoint(first.out / "best").model, replace(info, tokenizer=other))
     assert "has another tokenizer" in refused(replace(later, start_from=tmp_path / "other"))
+    (first.out / "best" / "metrics.jsonl").write_text("{")
+    assert "metrics.jsonl is damaged; mend it" in refused(later)
     assert not later.out.exists()

@@ -50,8 +50,13 @@ def starting_point(config: TrainConfig, data: DatasetInfo) -> Start | None:
     differ = {f"model.{name}": value for name, value in theirs.items() if name not in free and value != ours[name]}
     if differ:
         raise InputError(f"{config.start_from} has a model of other settings; give {as_flags(differ)}")
-    lines = (read_text(config.start_from / "metrics.jsonl") or "").splitlines()
-    return Start(checkpoint.model, info, [json.loads(line) for line in lines])
+    path = config.start_from / "metrics.jsonl"
+    try:
+        metrics = [json.loads(line) for line in (read_text(path) or "").splitlines()]
+        sum(row[name] for row in metrics for name in ("step", "tokens", "seconds"))
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{path} is damaged; mend it, or delete it to begin without its curve") from None
+    return Start(checkpoint.model, info, metrics)
 
 
 def started_from(info: CheckpointInfo) -> dict[str, Any]:

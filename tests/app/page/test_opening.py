@@ -15,6 +15,8 @@ from waveletgpt.app.modalities.base import Prompt, load_modality
 from waveletgpt.app.openings import opening, write_opening
 from waveletgpt.app.results import grow, load_named, new_result
 from waveletgpt.app.web.page import build_page, open_page
+from waveletgpt.app.web.session import Session
+from waveletgpt.app.web.tab import answered
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.sampling import Sampling
@@ -102,3 +104,13 @@ def test_a_port_that_is_taken_is_said_in_one_line(page_url: str, tiny_checkpoint
     port = int(page_url.rstrip("/").rpartition(":")[2])
     with pytest.raises(InputError, match=f"port {port} of 127.0.0.1 is taken or not allowed; choose another"):
         open_page(tiny_checkpoints, "127.0.0.1", port, block=False)
+
+
+def test_only_what_is_wanted_is_worked_on_and_scored(text: Tab, monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[Session] = []
+    monkeypatch.setattr(text.handlers, "score", lambda session: iter([{}][: scored.append(session)]))
+    settings = [*text.names, *SETTINGS]
+    first = list(answered(text.handlers.press, text.handlers)(text.session, [], "a", "", 0, *settings))
+    assert len(first) > 2 and scored == [text.session]
+    again = list(answered(lambda session: text.handlers.arrive(session, None), text.handlers)(text.session, []))  # type: ignore[arg-type]
+    assert again == [{text.tab.session: text.session}] and len(scored) == 1
