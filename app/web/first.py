@@ -1,5 +1,8 @@
 """What a visitor reads while the browser still fetches gradio's scripts: the opening of the text tab, as plain HTML."""
 
+import gzip
+
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from waveletgpt.app.checkpoints import Library
@@ -48,6 +51,8 @@ class FirstLook:
             return
         start: Message = {}
         body = b""
+        wanted = Headers(scope=scope).get("accept-encoding", "")
+        plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
 
         async def completed(message: Message) -> None:
             nonlocal start, body
@@ -58,8 +63,11 @@ class FirstLook:
             if message.get("more_body"):
                 return
             body = body.replace(PLACE, self.html + PLACE, 1)
-            others = [(name, value) for name, value in start["headers"] if name != b"content-length"]
-            await send({**start, "headers": [*others, (b"content-length", b"%d" % len(body))]})
+            headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+            if "gzip" in wanted:
+                body = gzip.compress(body, compresslevel=5)
+                headers += [(b"content-encoding", b"gzip"), (b"vary", b"accept-encoding")]
+            await send({**start, "headers": [*headers, (b"content-length", b"%d" % len(body))]})
             await send({"type": "http.response.body", "body": body})
 
-        await self.app(scope, receive, completed)
+        await self.app({**scope, "headers": plain}, receive, completed)  # gradio would compress what is changed here

@@ -47,6 +47,9 @@ def test_the_opening_can_be_read_before_the_scripts_are_there(new_page: Page, tm
     page.route("**/assets/index-*.js", hold)  # with which all others begin
     page.goto(f"{served.local_url}?recipe=wgpt", wait_until="commit")  # asks for something else
     expect(page.locator("#first")).to_have_count(0)
+    for encoding in ("identity", "gzip", "br, gzip"):
+        answer = httpx.get(str(served.local_url), headers={"accept-encoding": encoding})
+        assert 'id="first"' in answer.text and ("gzip" in encoding) == ("content-encoding" in answer.headers)
     page.goto(str(served.local_url), wait_until="commit")
     first = page.locator("#first .sheet")
     expect(first).to_have_count(2)
