@@ -29,11 +29,10 @@ class Opening:
     """As on the page: words, seconds or notes."""
     temperature: float | None = None
     """None for the default of B's checkpoint."""
-    variation: int = 0
 
 
 OPENINGS = (
-    Opening("text", "at-the-door", 0, 110, temperature=0.6, variation=1),
+    Opening("text", "at-the-door", 6, 110, temperature=0.6),
     Opening("audio", "", 0, 3.0),
     Opening("music", "", 0, 120, temperature=0.9),
 )
@@ -69,9 +68,8 @@ def made(opening: Opening, directory: Path) -> Results:
         if opening.temperature is not None:
             chosen |= {"temperature": opening.temperature}
         settings: dict[str, Any] = {**chosen, "seed": opening.seed}
-        samples = range(opening.variation, opening.variation + 1)
         length = modality.tokens_for(opening.length, loaded.tokenizer)
-        wanted.append(new_result(modality, loaded, prompt, length, Sampling(**settings), samples))
+        wanted.append(new_result(modality, loaded, prompt, length, Sampling(**settings)))
     *_, results = grow(wanted)
     return results
 
