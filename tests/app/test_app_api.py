@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,14 @@ import pytest
 import soundfile
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from slow import slow_down
 from symusic.core import ScoreTick
 
-from waveletgpt.app import streaming
 from waveletgpt.app.recipe import find_recipe, from_word, to_word
 from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.page import build_page, open_page
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
-from waveletgpt.models.generation import Step, generate
 
 ENDPOINTS = {*(f"/generate_{name}" for name in MODALITIES), "/checkpoints", "/score"}
 
@@ -35,16 +33,7 @@ def client(page_url: str, tmp_path_factory: pytest.TempPathFactory) -> Client:
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Tiny models write less than a thousand tokens a second, as real ones may. Counts their steps."""
-    steps: list[int] = []
-
-    def slow(*arguments: Any, **settings: Any) -> Iterator[Step]:
-        for step in generate(*arguments, **settings):
-            time.sleep(0.001)
-            steps.append(1)
-            yield step
-
-    monkeypatch.setattr(streaming, "generate", slow)
-    return steps
+    return slow_down(monkeypatch, 0.001)
 
 
 def test_endpoints_are_typed_and_described_and_nothing_else_is_public(client: Client) -> None:

@@ -1,16 +1,12 @@
 """Fixtures of the tests in headless Chromium."""
 
 import shutil
-import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from slow import slow_down
 from visit import PATIENCE
-
-from waveletgpt.app import streaming
-from waveletgpt.models import generation
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -71,10 +67,4 @@ def page(new_page: Page, page_url: str) -> Page:
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiny models write less than a thousand tokens a second, as real ones may."""
-
-    def slow(*arguments: Any, **settings: Any) -> Iterator[generation.Step]:
-        for step in generation.generate(*arguments, **settings):
-            time.sleep(0.001)
-            yield step
-
-    monkeypatch.setattr(streaming, "generate", slow)
+    slow_down(monkeypatch, 0.001)

@@ -1,15 +1,12 @@
 """Fixtures of the tests of the page's handlers."""
 
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from slow import slow_down
 from tab import Tab
 
 from waveletgpt.app import results, streaming
-from waveletgpt.models.generation import Step, generate
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -21,15 +18,7 @@ def ready() -> None:
 @pytest.fixture
 def slowly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Tiny models write less than a thousand tokens a second, and results are read often. Counts the steps."""
-    steps: list[int] = []
-
-    def slow(*arguments: Any, **settings: Any) -> Iterator[Step]:
-        for step in generate(*arguments, **settings):
-            time.sleep(0.002)
-            steps.append(1)
-            yield step
-
-    monkeypatch.setattr(streaming, "generate", slow)
+    steps = slow_down(monkeypatch, 0.002)
     monkeypatch.setattr(results.grow, "__kwdefaults__", {"every": 0.02})
     return steps
 
