@@ -12,7 +12,7 @@ import torch
 
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.recipe import Recipe, from_word, pack_ids, to_word, unpack_ids
-from waveletgpt.app.results import Entries, Result, Results, recipe_entry, remade
+from waveletgpt.app.results import Entries, Result, Results, cross_score, recipe_entry, remade
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import write_text
 
@@ -25,8 +25,8 @@ def opening(modality: AppModality[Any], entries: Entries) -> Results:
     if not recipes:
         return [None, None]
     content = _content(modality)
-    stored = zip(recipes, content["ids"], content["nats"], strict=True)
-    return [finished(remade(modality, entries, recipe), word, nats) for recipe, word, nats in stored]
+    stored = zip(recipes, content["ids"], content["nats"], content["nats_by_other"], strict=True)
+    return [finished(remade(modality, entries, recipe), *values) for recipe, *values in stored]
 
 
 def opening_recipes(modality: AppModality[Any], entries: Entries) -> list[Recipe]:
@@ -45,19 +45,21 @@ def _content(modality: AppModality[Any]) -> dict[str, Any]:
     return content
 
 
-def finished(result: Result, word: str, nats: float) -> Result:
-    """A remade result with its new ids, as if it had been generated."""
+def finished(result: Result, word: str, nats: float, nats_by_other: float) -> Result:
+    """A remade result with its new ids, as if it had been generated and scored."""
     nothing = result.completion
     ids = torch.cat([nothing.ids, unpack_ids(word)])
-    return replace(result, completions=(replace(nothing, ids=ids, nats=nats),))
+    return replace(result, completions=(replace(nothing, ids=ids, nats=nats),), nats_by_other=nats_by_other)
 
 
 def write_opening(results: Results) -> None:
     """Store complete results as what their tab opens with."""
-    whole = [result for result in results if result]
+    *_, scored = cross_score(results)
+    whole = [result for result in scored if result]
     content = {
         "recipe": to_word([result.recipe for result in whole]),
         "ids": [pack_ids(result.completion.new) for result in whole],
         "nats": [result.completion.nats for result in whole],
+        "nats_by_other": [result.nats_by_other for result in whole],
     }
     write_text(FOLDER / f"{whole[0].plan.modality}.json", json.dumps(content, indent=1) + "\n")

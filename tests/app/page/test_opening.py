@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 from tab import SETTINGS, Tab
 
-from waveletgpt.app import openings, streaming
+from waveletgpt.app import openings, results, streaming
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import Prompt, load_modality
 from waveletgpt.app.openings import opening, write_opening
@@ -49,7 +49,8 @@ def test_a_tab_opens_with_a_finished_pair(
     prompt = Prompt(pair[0].tokenizer.encode("Hello"), title="Hello")
     *_, made = grow([new_result(modality, one, prompt, 40, Sampling(seed=2)) for one in pair])
     write_opening(made)
-    monkeypatch.setattr(streaming, "generate", None)  # nothing is generated
+    monkeypatch.setattr(streaming, "generate", None)  # nothing is generated, and nothing scored
+    monkeypatch.setattr(results, "score", None)
     tab = Tab("text", tiny_checkpoints)
     assert modality.prompt.hint in tab.finish(tab.handlers.arrive(tab.session, None))  # type: ignore[arg-type]
     for one, result in zip(made, tab.results, strict=True):
