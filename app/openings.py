@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.recipe import Recipe, from_word, pack_ids, to_word, unpack_ids
@@ -17,6 +18,8 @@ from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import write_text
 
 FOLDER = Path(__file__).resolve().parent / "prompts"
+PARTS = 16
+"""Of a nat, to which the surprise at a token is rounded."""
 
 
 def opening(modality: AppModality[Any], entries: Entries) -> Results:
@@ -25,7 +28,7 @@ def opening(modality: AppModality[Any], entries: Entries) -> Results:
     if not recipes:
         return [None, None]
     content = _content(modality)
-    stored = zip(recipes, content["ids"], content["nats"], content["nats_by_other"], strict=True)
+    stored = zip(recipes, content["ids"], content["surprise"], content["by_other"], strict=True)
     return [finished(remade(modality, entries, recipe), *values) for recipe, *values in stored]
 
 
@@ -45,11 +48,12 @@ def _content(modality: AppModality[Any]) -> dict[str, Any]:
     return content
 
 
-def finished(result: Result, word: str, nats: float, nats_by_other: float) -> Result:
+def finished(result: Result, word: str, surprise: str, by_other: str) -> Result:
     """A remade result with its new ids, as if it had been generated and scored."""
     nothing = result.completion
-    ids = torch.cat([nothing.ids, unpack_ids(word)])
-    return replace(result, completions=(replace(nothing, ids=ids, nats=nats),), nats_by_other=nats_by_other)
+    own, other = (unpack_ids(one) / PARTS for one in (surprise, by_other))
+    complete = replace(nothing, ids=torch.cat([nothing.ids, unpack_ids(word)]), surprise=own)
+    return replace(result, completions=(complete,), by_other=other)
 
 
 def write_opening(results: Results) -> None:
@@ -59,7 +63,11 @@ def write_opening(results: Results) -> None:
     content = {
         "recipe": to_word([result.recipe for result in whole]),
         "ids": [pack_ids(result.completion.new) for result in whole],
-        "nats": [result.completion.nats for result in whole],
-        "nats_by_other": [result.nats_by_other for result in whole],
+        "surprise": [_packed(result.completion.surprise) for result in whole],
+        "by_other": [_packed(result.by_other) for result in whole],
     }
     write_text(FOLDER / f"{whole[0].plan.modality}.json", json.dumps(content, indent=1) + "\n")
+
+
+def _packed(surprise: Tensor | None) -> str:
+    return "" if surprise is None else pack_ids((PARTS * surprise).round().long())

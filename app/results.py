@@ -49,8 +49,9 @@ class Result:
     """Index of the variation that is shown."""
     before: "Result | None" = None
     """What the card showed before, to which Undo returns; None if Undo is not offered."""
-    nats_by_other: float | None = None
-    """Loss of the other card's model on the chosen variation, in nats per token; None if not computed."""
+    by_other: Tensor | None = None
+    """(n,) surprise of the other card's model at the first new tokens of the chosen variation, in nats; None if not
+    computed."""
 
     @property
     def name(self) -> str:
@@ -74,6 +75,11 @@ class Result:
             lengths=tuple(length for length in lengths if length),
             variation=self.task.samples[self.chosen],
         )
+
+    @property
+    def nats_by_other(self) -> float | None:
+        """Loss of the other card's model on what is scored of the chosen variation, in nats per token."""
+        return None if self.by_other is None else float(self.by_other.double().mean())
 
     def write(self, modality: AppModality[Any], folder: Path) -> dict[str, Path]:
         """Write the chosen variation to a new folder in every format; returns the files by suffix."""
@@ -310,29 +316,26 @@ def cross_score(results: Results) -> Iterator[Results]:
         results: complete or stopped. Nothing is yielded unless `can_cross_score`.
 
     Yields:
-        `results` with `nats_by_other` of the tokens scored so far, after every `PIECE` tokens.
+        `results` with `by_other` of the tokens scored so far, after every `PIECE` tokens.
     """
     if not can_cross_score(results):
         return
     first, second = (one for one in results if one)
-    if first.nats_by_other is not None and second.nats_by_other is not None:  # what a tab opens with
+    if first.by_other is not None and second.by_other is not None:  # what a tab opens with
         yield results
         return
-    sums = [0.0, 0.0]
+    scored = [torch.zeros(0), torch.zeros(0)]
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, max(first.completion.written, second.completion.written), PIECE):
-            pieces = pool.map(_nats, (second.loaded.model, first.loaded.model), (first, second), (start, start))
-            sums = [total + piece for total, piece in zip(sums, pieces, strict=True)]
-            yield [
-                replace(one, nats_by_other=total / min(start + PIECE, one.completion.written))
-                for one, total in zip((first, second), sums, strict=True)
-            ]
+            pieces = pool.map(_surprise, (second.loaded.model, first.loaded.model), (first, second), (start, start))
+            scored = [torch.cat(pair) for pair in zip(scored, pieces, strict=True)]
+            yield [replace(one, by_other=nats) for one, nats in zip((first, second), scored, strict=True)]
 
 
-def _nats(model: GPT, result: Result, start: int) -> float:
-    """Minus the sum of `model`'s log-probabilities of the new tokens `start` to `start + PIECE`."""
+def _surprise(model: GPT, result: Result, start: int) -> Tensor:
+    """Surprise (n,) of `model` at the new tokens `start` to `start + PIECE`, in nats."""
     prompt, new = result.task.prompt, result.completion.new
-    return -float(score_piece(model, torch.cat([prompt, new]), len(prompt) + start).double().sum())
+    return -score_piece(model, torch.cat([prompt, new]), len(prompt) + start)
 
 
 def score_piece(model: GPT, ids: Tensor, first: int) -> Tensor:

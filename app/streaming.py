@@ -79,8 +79,8 @@ class Completion:
     """P."""
     wanted: int
     """Number of new tokens that the task asks for."""
-    nats: float = 0.0
-    """Minus the sum of the log-probabilities that the model gave the new tokens."""
+    surprise: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """(N,) minus the log-probability, in nats, that the model gave each new token."""
     seconds: float = 0.0
     """From the start, reading the prompt included, to the last of the new tokens."""
     stopped: bool = False
@@ -105,6 +105,11 @@ class Completion:
     def ongoing(self) -> bool:
         """Whether more tokens will come."""
         return not (self.done or self.stopped)
+
+    @property
+    def nats(self) -> float:
+        """The sum of `surprise`."""
+        return float(self.surprise.double().sum())
 
     @property
     def nats_per_token(self) -> float:
@@ -231,13 +236,13 @@ class _Writer:
     def completions(self) -> list[Completion]:
         """The B completions so far, as copies."""
         n, earlier = self.written, self.earlier
-        ids, nats = self.ids[:n].T.copy(), -self.log_probs[:n].sum(axis=0, dtype=np.float64)  # (B, N), (B,)
+        ids, surprise = self.ids[:n].T.copy(), -self.log_probs[:n].T  # (B, N) each
         return [
             Completion(
                 torch.cat([earlier.ids, torch.from_numpy(one)]),
                 earlier.prompt_length,
                 earlier.written + self.wanted,
-                earlier.nats + float(nats[b]),
+                torch.cat([earlier.surprise, torch.from_numpy(surprise[b])]),
                 earlier.seconds + self.seconds,
             )
             for b, one in enumerate(ids)

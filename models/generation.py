@@ -18,7 +18,7 @@ from waveletgpt.models.gpt import GPT
 from waveletgpt.models.noise import gumbel_noise
 from waveletgpt.models.sampling import Sampling, seen_tokens
 
-__all__ = ["Step", "context_start", "first_divergence", "generate", "score", "warm_up"]
+__all__ = ["Step", "context_start", "first_divergence", "generate", "next_probabilities", "score", "warm_up"]
 
 NOISE_AT_ONCE = 1 << 16
 """Elements of noise made at once, which is cheaper than step by step."""
@@ -167,6 +167,19 @@ def score(model: GPT, ids: Tensor) -> Tensor:
                 logits.log_softmax(-1).gather(-1, known)[..., 0].cpu()
             )
     return log_probs
+
+
+@torch.inference_mode()
+def next_probabilities(model: GPT, ids: Tensor) -> Tensor:
+    """Probabilities (V,) float32, on the CPU, of the token that follows `ids` (T,), T > 0, in its context.
+
+    Raises:
+        InputError: Ids are outside the vocabulary.
+    """
+    whole = _checked(ids[None], model)
+    start = context_start(len(ids), model.config.block_size)
+    logits: Tensor = model(whole[:, start:].to(model.embedding.weight.device))[0, -1]
+    return logits.float().softmax(-1).cpu()
 
 
 def first_divergence(a: Tensor, b: Tensor) -> int | None:

@@ -55,6 +55,7 @@ ROOMS = {
     "app/drawing": set(),
     "app/prompts": set(),
     "app/serving": set(),
+    "app/instruments": {"modalities", "results"},
     "app/modalities": {"access", "streaming", "recipe", "drawing", "prompts", "web.markup"},
     "app/web": {
         "access",
@@ -66,6 +67,7 @@ ROOMS = {
         "openings",
         "modalities",
         "drawing",
+        "instruments",
     },
 }
 """The modules of its own folder that each part may import beside itself; docs/architecture.md says why."""

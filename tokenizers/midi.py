@@ -27,6 +27,7 @@ from waveletgpt.tokenizers.registry import check_ids
 PAD = 0
 NUM_VELOCITIES = 32
 DEFAULT_VELOCITY = 63
+NAMES = ("C", "C♯", "D", "E♭", "E", "F", "F♯", "G", "A♭", "A", "B♭", "B")
 UNCLOSED = 5 * STEPS_PER_SECOND  # longest duration of a note whose key never comes up
 
 
@@ -127,6 +128,25 @@ class MidiTokenizer:
         velocity = np.where(velocity < 0, DEFAULT_VELOCITY, velocity)
         down = self._down[events] >= 0
         return piano_score(time[down], end[down], keys[down], velocity[down])
+
+    def strikes(self, ids: Tensor) -> Tensor:
+        """Indices (N,) of the key downs that begin the N notes of `decode(ids)`, in their order."""
+        check_ids(ids, self.vocab_size)
+        events = ids.cpu().numpy()
+        keys = self._down[events]
+        index = np.flatnonzero(keys >= 0)
+        time, keys = np.cumsum(self._steps[events])[index], keys[index]
+        order = np.lexsort((index, keys, time))
+        first = np.flatnonzero(np.diff(time[order], prepend=-1) | np.diff(keys[order], prepend=-1))
+        return torch.from_numpy(index[order][first])
+
+    def event(self, token: int) -> str:
+        """An id's name for people, such as "C4 down"."""
+        if (key := max(self._down[token], self._up[token])) >= 0:
+            return f"{NAMES[key % 12]}{key // 12 - 1} {'down' if self._down[token] >= 0 else 'up'}"
+        if self._velocity[token] >= 0:
+            return f"velocity {self._velocity[token]}"
+        return f"{self._steps[token] / STEPS_PER_SECOND:g} s later" if self._steps[token] else "the piece's start"
 
     def to_dict(self) -> dict[str, Any]:
         """A description for `from_dict`, with a digest that identifies the events of all ids."""

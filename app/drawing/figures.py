@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from waveletgpt.app.drawing.heat import heat_band
 from waveletgpt.app.drawing.mel import COLUMNS, mel, mel_spectrogram
 from waveletgpt.app.drawing.svg import Labels, Panel, figure, gradient, image, spaced
 
@@ -105,6 +107,7 @@ def sound_figure(
     *,
     boundary: float = 0.0,
     axes: SoundAxes | None = None,
+    surprise: Tensor | None = None,
 ) -> str:
     """A waveform above its mel spectrogram, with one time axis, as HTML.
 
@@ -114,6 +117,7 @@ def sound_figure(
         description: for screen readers.
         boundary: end of the prompt, in seconds.
         axes: those that it shares with other sounds; its own if None.
+        surprise: (N,) nats of the N samples from the boundary on, for a band between the two; None for no band.
     """
     axes = axes or sound_axes([(waveform, sample_rate)])
     wave = Panel("wave", axes.seconds, (-1.05, 1.05), 100)
@@ -129,14 +133,23 @@ def sound_figure(
         colours.append(spectrum.mark(boundary))
     hertz = [(125 * 2.0**i, f"{125 * 2**i} Hz" if i < 3 else f"{2 ** (i - 3)} kHz") for i in range(10)]
     names = [(440 * 2 ** ((12 * octave + 3) / 12 - 4), f"C{octave}") for octave in range(2, 9)]
+    end = boundary + (len(surprise) / sample_rate if surprise is not None else 0.0)
     panels = [
         wave.draw(shape, [(-1, "\N{MINUS SIGN}1"), (0, "0"), (1, "1")]),
+        *([] if surprise is None else [heat_band(surprise, boundary, end, axes.seconds)]),
         spectrum.draw(colours, _mel_labels(hertz, axes.top), _mel_labels(names, 0.97 * axes.top)),
     ]
     return figure(panels, axes.seconds, description)
 
 
-def piano_roll_figure(notes: Notes, description: str, *, boundary: float = 0.0, axes: RollAxes | None = None) -> str:
+def piano_roll_figure(
+    notes: Notes,
+    description: str,
+    *,
+    boundary: float = 0.0,
+    axes: RollAxes | None = None,
+    marks: Sequence[str] | None = None,
+) -> str:
     """A piano roll as HTML: softer notes are paler, rows of black keys and the prompt shaded.
 
     Args:
@@ -144,6 +157,7 @@ def piano_roll_figure(notes: Notes, description: str, *, boundary: float = 0.0, 
         description: for screen readers.
         boundary: end of the prompt, in seconds.
         axes: those that it shares with other rolls; its own if None.
+        marks: the class of each note's rectangle, and further attributes; None if notes are not told apart.
     """
     axes = axes or roll_axes([notes], max(boundary, 1.0))
     keys = range(axes.low, axes.high + 1)
@@ -152,11 +166,12 @@ def piano_roll_figure(notes: Notes, description: str, *, boundary: float = 0.0, 
         f'<rect class="black" y="{axes.high - key}" width="100%" height="1"/>' for key in keys if key % 12 in BLACK_KEYS
     ]
     left, right = panel.x(notes.onset), panel.x(notes.onset + notes.length)
-    boxes = zip(left, axes.high - notes.pitch, (right - left).clip(2), notes.velocity, strict=True)
+    marks = marks or ['class="key"'] * len(left)
+    boxes = zip(left, axes.high - notes.pitch, (right - left).clip(2), notes.velocity, marks, strict=True)
     parts += [
-        f'<rect class="key" x="{x:.1f}" y="{y}.05" width="{w:.1f}" height=".9" '
+        f'<rect {mark} x="{x:.1f}" y="{y}.05" width="{w:.1f}" height=".9" '
         f'fill-opacity="{0.25 + 0.75 * min(velocity, 127) / 127:.2f}"/>'
-        for x, y, w, velocity in boxes
+        for x, y, w, velocity, mark in boxes
     ]
     if boundary:
         parts.append(f'<rect class="before" width="{panel.x(boundary):.1f}" height="100%"/>{panel.mark(boundary)}')

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from waveletgpt.app.drawing.figures import SoundAxes, sound_axes, sound_figure
@@ -35,6 +36,7 @@ class Audio(AppModality[MuLawTokenizer]):
     files = (".wav",)
     refresh = 1.0
     heard_early = True
+    place = "the waveform"
     fact_types: ClassVar[dict[str, tuple[str, str]]] = {
         "seconds": ("number", "Duration of prompt and continuation."),
         "prompt_seconds": ("number", "Duration of the prompt at the beginning."),
@@ -90,12 +92,23 @@ class Audio(AppModality[MuLawTokenizer]):
         tokenizer: MuLawTokenizer,
         shared: int = 0,  # noqa: ARG002
         axes: SoundAxes | None = None,
+        surprise: Tensor | None = None,
     ) -> str:
-        """Waveform and spectrogram."""
+        """Waveform and spectrogram, and between them a band of surprise."""
         rate, samples = tokenizer.sample_rate, tokenizer.decode(completion.ids).numpy()
         axes = axes or self.axes([completion], [tokenizer])
         description = f"Waveform and spectrogram of {len(samples) / rate:.2f} seconds of sound"
-        return sound_figure(samples, rate, description, boundary=completion.prompt_length / rate, axes=axes)
+        return sound_figure(
+            samples, rate, description, boundary=completion.prompt_length / rate, axes=axes, surprise=surprise
+        )
+
+    def label(self, token: int, tokenizer: MuLawTokenizer) -> str:
+        """The sample's value."""
+        return f"{float(tokenizer.decode(torch.tensor([token]))):+.4f}".replace("-", "\N{MINUS SIGN}")
+
+    def token_at(self, seconds: float, ids: Tensor, tokenizer: MuLawTokenizer) -> int:
+        """The sample."""
+        return min(round(seconds * tokenizer.sample_rate), len(ids) - 1)
 
     def axes(self, completions: Sequence[Completion], tokenizers: Sequence[MuLawTokenizer]) -> SoundAxes:
         """Time up to the end of the longest finished sound, frequency up to half of the highest sample rate."""

@@ -98,6 +98,8 @@ class AppModality(ABC, Generic[T]):
     """Seconds between two updates of `view` during generation."""
     first: ClassVar[float] = 0.25
     """Seconds until the first: as many as it takes to have something to read, to see or to hear."""
+    place: ClassVar[str] = "a place"
+    """What people click on to look closer at a token."""
     fact_types: ClassVar[dict[str, tuple[str, str]]]
     """JSON type and meaning of each value in `facts`."""
     heard_early: ClassVar[bool] = False
@@ -146,7 +148,14 @@ class AppModality(ABC, Generic[T]):
         return count
 
     @abstractmethod
-    def view(self, completion: Completion, tokenizer: T, shared: int = 0, axes: Any = None) -> str:
+    def view(
+        self,
+        completion: Completion,
+        tokenizer: T,
+        shared: int = 0,
+        axes: Any = None,
+        surprise: Tensor | None = None,
+    ) -> str:
         """HTML of a finished or unfinished result, which shows where the prompt ends.
 
         Args:
@@ -154,7 +163,16 @@ class AppModality(ABC, Generic[T]):
             tokenizer: its checkpoint's tokenizer.
             shared: number of first new tokens that are equal in both cards; a view may mark them.
             axes: what `axes` returned for all results that are shown; None for the result's own.
+            surprise: (n,) nats of the first new tokens, to mark them by; None for no marks.
         """
+
+    def label(self, token: int, tokenizer: T) -> str:  # noqa: ARG002, for kinds that name their tokens
+        """A token's name for people."""
+        return f"token {token}"
+
+    def token_at(self, seconds: float, ids: Tensor, tokenizer: T) -> int:  # noqa: ARG002, for kinds with time
+        """Index of the token of `ids` (T,) that stands at a time."""
+        return 0
 
     def axes(self, completions: Sequence[Completion], tokenizers: Sequence[T]) -> Any:  # noqa: ARG002
         """The axes that the views of some results share, for `view`. None for kinds without axes.

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from waveletgpt.app.drawing.figures import Notes, RollAxes, piano_roll_figure, roll_axes
+from waveletgpt.app.drawing.heat import in_levels
 from waveletgpt.app.modalities.base import AppModality, Extent, Prompt, PromptField
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.prompts.notation import play
@@ -40,6 +41,7 @@ class Music(AppModality[MidiTokenizer]):
     files = (".mid", ".wav")
     refresh = 1.0
     first = 0.1
+    place = "a note"
     fact_types: ClassVar[dict[str, tuple[str, str]]] = {
         "notes": ("integer", "Number of notes, those of the prompt included."),
         "seconds": ("number", "Duration of prompt and continuation."),
@@ -82,10 +84,26 @@ class Music(AppModality[MidiTokenizer]):
         tokenizer: MidiTokenizer,
         shared: int = 0,  # noqa: ARG002
         axes: RollAxes | None = None,
+        surprise: Tensor | None = None,
     ) -> str:
-        """A piano roll."""
+        """A piano roll. The edge of a note says how surprising it was that its key went down."""
         notes, prompt = _notes(completion.ids, tokenizer), _notes(completion.ids[: completion.prompt_length], tokenizer)
-        return piano_roll_figure(notes, f"Piano roll of {len(notes.onset)} notes", boundary=prompt.end, axes=axes)
+        description, marks = f"Piano roll of {len(notes.onset)} notes", None
+        if surprise is not None:
+            levels, first = in_levels(surprise), completion.prompt_length
+            new = [int(index) - first for index in tokenizer.strikes(completion.ids)]
+            marks = [
+                f'class="key s{levels[i]}" data-token="{i}"' if 0 <= i < len(levels) else 'class="key"' for i in new
+            ]
+        return piano_roll_figure(notes, description, boundary=prompt.end, axes=axes, marks=marks)
+
+    def label(self, token: int, tokenizer: MidiTokenizer) -> str:
+        """The event."""
+        return tokenizer.event(token)
+
+    def token_at(self, seconds: float, ids: Tensor, tokenizer: MidiTokenizer) -> int:
+        """The event at which the time is reached."""
+        return min(int((tokenizer.times(ids) < seconds).sum()), len(ids) - 1)
 
     def axes(self, completions: Sequence[Completion], tokenizers: Sequence[MidiTokenizer]) -> RollAxes:
         """Time up to the end of the last note, and all keys that are played."""

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from waveletgpt.app.drawing.heat import in_levels
 from waveletgpt.app.modalities.base import AppModality, Extent, Prompt, PromptField
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.prompts.openings import OPENINGS
@@ -35,6 +36,7 @@ class Text(AppModality[CharacterTokenizer]):
     files = (".txt", ".json")
     refresh = 0.2
     first = 0.04
+    place = "a character"
     fact_types: ClassVar[dict[str, tuple[str, str]]] = {"text": ("string", "Prompt and continuation.")}
 
     def read_prompt(self, source: str | Path, tokenizer: CharacterTokenizer) -> Prompt:
@@ -68,10 +70,17 @@ class Text(AppModality[CharacterTokenizer]):
         tokenizer: CharacterTokenizer,
         shared: int = 0,
         axes: None = None,  # noqa: ARG002
+        surprise: Tensor | None = None,
     ) -> str:
         """The text, with a paler prompt. Text that both columns have in common is underlined."""
-        parts = completion.ids[: completion.prompt_length], completion.new[:shared], completion.new[shared:]
-        return sheet(*(tokenizer.decode(part) for part in parts), writing=completion.ongoing)
+        prompt, new = (tokenizer.decode(ids) for ids in completion.ids.tensor_split([completion.prompt_length]))
+        levels = None if surprise is None else in_levels(surprise).tolist()
+        return sheet(prompt, new, shared, levels, writing=completion.ongoing)
+
+    def label(self, token: int, tokenizer: CharacterTokenizer) -> str:
+        """The character, in words where it cannot be seen."""
+        character = tokenizer.alphabet[token]
+        return {" ": "space", "\n": "new line", "\t": "tab"}.get(character, character)
 
     def facts(self, completion: Completion, tokenizer: CharacterTokenizer) -> dict[str, Any]:
         """Prompt and continuation."""

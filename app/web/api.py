@@ -4,38 +4,36 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import torch
 from gradio.components import Component
 from gradio.components.api_component import Api
-from gradio_client.utils import is_file_obj_with_meta
 
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import to_word
-from waveletgpt.app.results import PIECE, Results, cross_score, divergence, grow, load_named, ongoing, score_piece
+from waveletgpt.app.results import Results, cross_score, divergence, grow, ongoing
 from waveletgpt.app.serving.visitors import Visitors, visitor
-from waveletgpt.app.web.inputs import Settings, from_recipe, left_out, new_results, source_of
-from waveletgpt.app.web.schemas import CHECKPOINT, META, SCORE, object_schema, outputs, parameters, schema, upload
+from waveletgpt.app.web.inputs import Settings, from_recipe, left_out, new_results
+from waveletgpt.app.web.questions import Questions, listed, reading
+from waveletgpt.app.web.schemas import (
+    ALTERNATIVE,
+    CHECKPOINT,
+    META,
+    SCORE,
+    object_schema,
+    outputs,
+    parameters,
+    schema,
+    upload,
+)
 from waveletgpt.app.web.session import CARDS
-from waveletgpt.common.errors import InputError, quoted, renamed
-
-MOST_SCORED = 1 << 16
-"""Tokens that `/score` takes."""
-
-
-def uploaded(value: Any, name: str) -> Any:
-    """The value of an `upload`. Raises InputError unless gradio has checked that it is a file that was uploaded."""
-    if not left_out(value) and not is_file_obj_with_meta(value):
-        raise InputError(f"{name} is {quoted(value)}; it must be an uploaded file")
-    return value
+from waveletgpt.common.errors import InputError, quoted
 
 
 class Endpoint:
@@ -113,16 +111,8 @@ def served(path: Path) -> dict[str, Any]:
     return {"path": str(path), "meta": META}
 
 
-@contextmanager
-def reading(modality: AppModality[Any], prompt: Any) -> Iterator[str | Path | None]:
-    """The source of a prompt; within the block, an upload is called by its own name in errors."""
-    source = source_of(modality, uploaded(prompt, "prompt") if modality.prompt.suffixes else prompt)
-    with renamed(source, source.name) if isinstance(source, Path) else nullcontext():
-        yield source
-
-
 def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModality[Any]], visitors: Visitors) -> None:
-    """Add `/generate_<modality>` for each kind of data that has checkpoints, `/checkpoints` and `/score` to the page.
+    """Add the endpoints to the page: `/generate_<modality>` for each kind of data that has checkpoints, and questions.
 
     Args:
         libraries: the checkpoints of each kind of data.
@@ -140,12 +130,15 @@ def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModali
         serve(lambda: listed(libraries), {}, [Api(None, every, "checkpoints")], "checkpoints", about)
         asked = {
             "checkpoint": Api("", schema("string", "Name of a checkpoint, as /checkpoints lists it."), "checkpoint"),
-            "text": Api("", schema("string", "What to score, for a text checkpoint."), "text"),
-            "file": upload("What to score, for another checkpoint: an audio file or a MIDI file."),
+            "text": Api("", schema("string", "Text, for a text checkpoint."), "text"),
+            "file": upload("For another checkpoint: an audio file or a MIDI file."),
         }
+        questions = Questions(libraries, modalities, visitors)
         about = "Score a text or a file under a checkpoint: the bits of each token in its context, and their mean."
-        answer = [Api(None, object_schema(SCORE), "score")]
-        serve(partial(scored, libraries, modalities, visitors), asked, answer, "score", about)
+        serve(questions.score, asked, [Api(None, object_schema(SCORE), "score")], "score", about)
+        about = "List the likeliest tokens after a text or a file under a checkpoint; those it begins with, without."
+        likeliest: dict[str, Any] = {"type": "array", "items": object_schema(ALTERNATIVE)}
+        serve(questions.alternatives, asked, [Api(None, likeliest, "alternatives")], "alternatives", about)
 
 
 def serve(
@@ -187,58 +180,3 @@ def describe(modality: AppModality[Any]) -> str:
         "the files and the recipe of its result; null for a side without checkpoint. Answers come while the results "
         f"grow; files {'too' if modality.heard_early else 'at the end'}."
     )
-
-
-def listed(libraries: dict[str, Library]) -> list[dict[str, Any]]:
-    """All checkpoints, as `CHECKPOINT` describes them."""
-    return [
-        {
-            "name": entry.name,
-            "modality": entry.info.modality,
-            "mixer": entry.info.model.mixer,
-            "digest": entry.digest,
-            "steps": entry.info.steps,
-            "tokens": entry.info.tokens,
-            "losses": entry.info.losses,
-            "sampling": entry.info.sampling,
-        }
-        for library in libraries.values()
-        for entry in library.entries().values()
-    ]
-
-
-def scored(  # noqa: PLR0917
-    libraries: dict[str, Library],
-    modalities: dict[str, AppModality[Any]],
-    visitors: Visitors,
-    name: Any,
-    text: Any,
-    file: Any,
-) -> dict[str, Any]:
-    """Bits of each token of a text or a file under a checkpoint, as `SCORE` describes them."""
-    entries = {entry.name: entry for library in libraries.values() for entry in library.entries().values()}
-    if not isinstance(name, str) or name not in entries:
-        raise InputError(f"there is no checkpoint {quoted(name)}; /checkpoints lists them")
-    visitors.wait_for_reader()
-    modality = modalities[entries[name].info.modality]
-    loaded = load_named(modality, entries, name)
-    with reading(modality, file if modality.prompt.suffixes else text) as source:
-        if source is None:
-            raise InputError(f"{name} scores {modality.name}; give {'a file' if modality.prompt.suffixes else 'text'}")
-        ids = modality.read_prompt(source, loaded.tokenizer).ids
-    if len(ids) > MOST_SCORED:
-        raise InputError(f"this has {len(ids):,} {modality.tokens}; give {MOST_SCORED:,} at most")
-    start = loaded.tokenizer.start
-    whole, pieces = torch.cat([start, ids]), range(len(start), len(start) + len(ids), PIECE)
-    log_probs = []
-    (turn,) = visitors.scheduler.turns("score", [len(pieces)])
-    for piece in turn.slices(score_piece(loaded.model, whole, first) for first in pieces):
-        visitors.check_reader()
-        log_probs.append(piece)
-    bits = -torch.cat(log_probs) / math.log(2)
-    return {
-        "checkpoint": name,
-        "tokens": len(ids),
-        "bits_per_token": float(bits.mean()),
-        "bits": [round(float(one), 4) for one in bits],
-    }

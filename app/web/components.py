@@ -12,7 +12,9 @@ from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality, Extent
 from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.markup import about, blank
+from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.session import CARDS
+from waveletgpt.app.web.surprise import MODES
 
 TOP_K = 200  # the largest that the page offers
 COPY = '<button type="button" class="plain copy-text">Copy</button>'
@@ -69,6 +71,17 @@ class Passage:
 
 
 @dataclass(frozen=True)
+class LookingComponents:
+    """Surprise, and what else might have been written. Nothing is computed while the mode is off."""
+
+    mode: gr.Radio
+    plot: gr.HTML
+    """Running bits."""
+    choices: gr.HTML
+    """The alternatives in a place."""
+
+
+@dataclass(frozen=True)
 class TabComponents:
     """The components that the handlers of a tab change."""
 
@@ -93,6 +106,7 @@ class TabComponents:
     """What was made on this browser, newest first."""
     made: gr.Dataset
     """The history as buttons."""
+    looking: LookingComponents
 
     @property
     def shown(self) -> list[Component]:
@@ -109,6 +123,8 @@ class TabComponents:
             *([self.transport] if self.transport else []),
             *self.panel.values(),
             *(output for card in self.cards for output in card.outputs),
+            self.looking.plot,
+            self.looking.choices,
         ]
 
 
@@ -273,6 +289,22 @@ def card(modality: AppModality[Any], entries: Mapping[str, CheckpointEntry], num
                 for suffix in modality.files
             }
     return Card(checkpoint, line, view, variation, go_on, undo, branch, downloads)
+
+
+def looking(modality: AppModality[Any]) -> LookingComponents:
+    """What looks closer at the results, folded away."""
+    token = modality.tokens.removesuffix("s")
+    title = "Surprise: what the models did not expect, and what else they might have written"
+    with gr.Accordion(title, open=False, elem_classes="looking"):
+        mode = gr.Radio(
+            [*MODES],
+            value="",
+            label=f"Mark each {token} by how little a model expected it",
+            info="A coin's fall surprises by one bit, a die's by 2.6. The stronger the colour, the more bits.",
+        )
+        return LookingComponents(
+            mode, gr.HTML(""), gr.HTML("", js_on_load=script("looking.js"), elem_classes="choices")
+        )
 
 
 def names_of(settings: dict[str, Component]) -> list[Component]:

@@ -17,6 +17,7 @@ from waveletgpt.app.web.components import Card, TabComponents
 from waveletgpt.app.web.markup import about, agreement, blank, losses
 from waveletgpt.app.web.panel import panel_values, prompt_text, write_prompt
 from waveletgpt.app.web.session import CARDS, Session
+from waveletgpt.app.web.surprise import hint, marks, running_bits
 from waveletgpt.app.web.transport import Sound, card_view, read_sound, transport_value
 
 Changes = dict[Any, Any]
@@ -36,10 +37,19 @@ class Display:
         results = session.results
         changes: Changes = {self.tab.agreement: agreement(results, self.modality), self.tab.losses: ""}
         if redraw:
-            changes |= self._views(results)
+            changes |= self.marked(session)
         if redraw and self.tab.transport and self.modality.heard_early:
             changes[self.tab.transport] = self._sounds(session)
         return changes
+
+    def marked(self, session: Session) -> Changes:
+        """Both views, with what the visitor wants to know about surprise, and no place looked at."""
+        return {**self.surprise(session), self.tab.looking.choices: hint(session, self.modality)}
+
+    def surprise(self, session: Session) -> Changes:
+        """Both views, and the running bits."""
+        plot = running_bits(session, self.modality) if session.marking else ""
+        return {**self._views(session), self.tab.looking.plot: plot}
 
     def busy(self) -> Changes:
         """The cards' buttons, which wait until their results are complete."""
@@ -52,7 +62,7 @@ class Display:
         with tempfile.TemporaryDirectory() as folder:  # gradio copies the files before it asks for more
             files = [self._files(result, Path(folder) / CARDS[i]) for i, result in enumerate(results)]
             changes = {
-                **self.without_files(results),
+                **self.without_files(session),
                 self.tab.losses: losses(results, self.modality, scoring=can_cross_score(results)),
                 self.tab.address: word_of(results, LONGEST_LINK),
                 self.tab.bundle: self._bundle(files, Path(folder)),
@@ -79,10 +89,10 @@ class Display:
                 changes |= {panel["prompt"]: path and str(path), panel["example"]: recipe.example, panel["until"]: 0}
             yield changes
 
-    def without_files(self, results: Results) -> Changes:
+    def without_files(self, session: Session) -> Changes:
         """Both cards at rest."""
-        changes: Changes = {self.tab.agreement: agreement(results, self.modality), **self._views(results)}
-        for card, result in zip(self.tab.cards, results, strict=True):
+        changes: Changes = {self.tab.agreement: agreement(session.results, self.modality), **self.marked(session)}
+        for card, result in zip(self.tab.cards, session.results, strict=True):
             changes |= self._card_at_rest(card, result)
         return changes
 
@@ -101,16 +111,21 @@ class Display:
             changes[card.about] = about(entries.get(result.name), self.modality)
         return changes
 
-    def _views(self, results: Results) -> Changes:
+    def _views(self, session: Session) -> Changes:
+        results = session.results
         there, shared = [result for result in results if result], shared_tokens(results)
         if not there:
             return {card.view: blank() for card in self.tab.cards}
         axes = self.modality.axes([one.completion for one in there], [one.loaded.tokenizer for one in there])
         return {
-            card.view: card_view(name, self.modality.view(result.completion, result.loaded.tokenizer, shared, axes))
+            card.view: card_view(
+                name,
+                self.modality.view(result.completion, result.loaded.tokenizer, shared, axes, surprise),
+                tinted=surprise is not None,
+            )
             if result
             else blank()
-            for name, card, result in zip(CARDS, self.tab.cards, results, strict=True)
+            for name, card, result, surprise in zip(CARDS, self.tab.cards, results, marks(session), strict=True)
         }
 
     def _sounds(self, session: Session, files: Files | None = None) -> Any:

@@ -19,7 +19,7 @@ import gradio as gr
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.openings import opening
-from waveletgpt.app.recipe import find_recipe, from_word, to_word
+from waveletgpt.app.recipe import find_recipe, to_word
 from waveletgpt.app.results import Result, Results, branched, continued, cross_score, grow, load_named, ongoing, stopped
 from waveletgpt.app.serving.scheduling import Place
 from waveletgpt.app.serving.server import ADVICE, explained
@@ -28,11 +28,18 @@ from waveletgpt.app.streaming import Completion, is_ready
 from waveletgpt.app.web.components import TabComponents
 from waveletgpt.app.web.display import Changes, Display, all_begun, progress, ready, shown_if
 from waveletgpt.app.web.history import made_in, remembered
-from waveletgpt.app.web.inputs import Settings, check_chosen, file_of, from_recipe, new_results, source_of
+from waveletgpt.app.web.inputs import (
+    Settings,
+    check_chosen,
+    file_of,
+    from_recipe,
+    is_recipe_of,
+    new_results,
+    source_of,
+)
 from waveletgpt.app.web.markup import about, losses, note
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.common.errors import InputError, renamed
-from waveletgpt.common.modalities import MODALITIES
 
 
 class Handlers:
@@ -55,7 +62,7 @@ class Handlers:
 
     def generate(self, session: Session, prompt: Any, example: str, until: float, *inputs: Any) -> Changes:
         """Generate on both cards with the chosen prompt and settings."""
-        return self._want(session, partial(self._new, session, (prompt, example, until), inputs))
+        return self.want(session, partial(self._new, session, (prompt, example, until), inputs))
 
     def go_on(self, card: int, session: Session) -> Changes:
         """Let a card's result go on by as much as it was asked for last."""
@@ -66,7 +73,7 @@ class Handlers:
             found[card] = continued(result, result.plan.lengths[-1])
             return found
 
-        return self._want(session, results)
+        return self.want(session, results)
 
     def branch(self, card: int, session: Session, *inputs: Any) -> Changes:
         """Let both cards go on from one card's result."""
@@ -86,11 +93,11 @@ class Handlers:
                 found.append(replace(branched(self.modality, result, other, kept, length), before=before))
             return found
 
-        return self._want(session, results)
+        return self.want(session, results)
 
     def open_word(self, session: Session, word: str) -> Changes:
         """Make the results of a recipe, as it stands in an address or in the history."""
-        return self._want(session, lambda: from_recipe(self.modality, self.library.entries(), word), opened=True)
+        return self.want(session, lambda: from_recipe(self.modality, self.library.entries(), word), opened=True)
 
     def open_file(self, session: Session, file: Any) -> Changes:
         """Make the results of a file that waveletgpt wrote."""
@@ -101,17 +108,17 @@ class Handlers:
                 word = to_word(find_recipe(path))
             return from_recipe(self.modality, self.library.entries(), word)
 
-        return self._want(session, results, opened=True)
+        return self.want(session, results, opened=True)
 
     def arrive(self, session: Session, request: gr.Request) -> Changes:
         """Show what the page opens with: the results of the recipe in its address, else the ready-made ones."""
         if session.presses:
             return {self.tab.session: session}
         word = request.query_params.get("recipe", "") if request else ""
-        if word and self._is_mine(word):
+        if word and is_recipe_of(self.modality, word):
             changes = self.open_word(session, word)
         else:
-            changes = self._want(session, lambda: opening(self.modality, self.library.entries()))
+            changes = self.want(session, lambda: opening(self.modality, self.library.entries()))
         session.arriving = True
         return changes
 
@@ -202,7 +209,8 @@ class Handlers:
             yield from self._show(session, message)
         yield from self.score(session)
 
-    def _want(self, session: Session, results: Callable[[], Results], *, opened: bool = False) -> Changes:
+    def want(self, session: Session, results: Callable[[], Results], *, opened: bool = False) -> Changes:
+        """Ask for work, which `run` does."""
         session.want(results, opened=opened)
         return {
             self.tab.session: session,
@@ -245,7 +253,7 @@ class Handlers:
                 yield changes
         except Exception as error:
             told = explained(error)
-            changes = {} if session.results is before else self.display.without_files(session.results)
+            changes = {} if session.results is before else self.display.without_files(session)
             yield {
                 **changes,
                 self.tab.status: note(told or ADVICE, wrong=True),
@@ -265,7 +273,10 @@ class Handlers:
             self.visitors.check_reader()
             if session.results is not results:
                 return
+            session.scored = results, scored
             yield {self.tab.losses: losses(scored, self.modality)}
+        if session.marking:
+            yield self.display.surprise(session)
 
     def failed(self, session: Session) -> Changes:
         """Answer a press whose work failed."""
@@ -325,15 +336,6 @@ class Handlers:
         """Both cards at rest, with files to play and to download."""
         for changes in self.display.at_rest(session):
             yield {**changes, self.tab.status: note(message), self.tab.generate: ready()}
-
-    # Small questions.
-
-    def _is_mine(self, word: str) -> bool:
-        """Whether a recipe is for this tab's kind of data. A damaged one is, so that its error shows in one tab."""
-        try:
-            return any(one.modality == self.modality.name for one in from_word(word) if one)
-        except InputError:
-            return self.modality.name == next(iter(MODALITIES))
 
     def _result(self, session: Session, card: int) -> Result:
         result = session.results[card]

@@ -13,6 +13,7 @@ from waveletgpt.app.recipe import from_word
 from waveletgpt.app.results import Entries, Result, Results, load_named, new_result, remade
 from waveletgpt.app.web.session import CARDS
 from waveletgpt.common.errors import InputError, quoted
+from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.sampling import Sampling
 
 LARGEST_NUMBER = 2**64
@@ -155,6 +156,14 @@ def from_recipe(modality: AppModality[Any], entries: Entries, word: str) -> Resu
         if result:
             _check_length(modality, result)
     return [*results, *[None] * (len(CARDS) - len(results))]
+
+
+def is_recipe_of(modality: AppModality[Any], word: str) -> bool:
+    """Whether a recipe is for a kind of data. A damaged one is for the first, so that its error shows in one tab."""
+    try:
+        return any(one.modality == modality.name for one in from_word(word) if one)
+    except InputError:
+        return modality.name == next(iter(MODALITIES))
 
 
 def _check_length(modality: AppModality[Any], result: Result) -> None:

@@ -2,6 +2,8 @@
 
 import html
 import math
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from waveletgpt.app.checkpoints import CheckpointEntry
@@ -23,16 +25,34 @@ def escape(text: str) -> str:
     return html.escape(text).translate(TEMPLATE_CHARACTERS)
 
 
-def sheet(prompt: str, shared: str, own: str, *, writing: bool) -> str:
-    """A text on a sheet: the prompt, then what it shares with the other card, then the rest.
+def sheet(prompt: str, new: str, shared: int = 0, levels: Sequence[int] | None = None, *, writing: bool = False) -> str:
+    """A text on a sheet: the prompt, then what was written.
 
-    `writing` shows a cursor at the end.
+    Args:
+        prompt: may be empty.
+        new: what was written.
+        shared: number of its first characters that the other card has too.
+        levels: a colour for each of its characters, see `drawing.heat`; None for none.
+        writing: whether to show a cursor at the end.
     """
     cursor = '<span class="cursor"></span>' if writing else ""
+    marks = levels if levels is not None else [0] * len(new)
+    both, own = _runs(new[:shared], marks), _runs(new[shared:], marks[shared:])
     return (
         f'<div class="sheet"><div><span class="prompt">{escape(prompt)}</span>'
-        f'<span class="shared">{escape(shared)}</span>{escape(own)}{cursor}</div></div>'
+        f'<span class="new"><span class="shared">{both}</span>{own}</span>{cursor}</div></div>'
     )
+
+
+def _runs(text: str, levels: Sequence[int]) -> str:
+    """A span for each run of characters of one level above 0."""
+    parts, begin = [], 0
+    for level, run in groupby(levels[: len(text)]):
+        end = begin + len([*run])
+        part = escape(text[begin:end])
+        parts.append(f'<span class="s{level}">{part}</span>' if level else part)
+        begin = end
+    return "".join(parts)
 
 
 def blank() -> str:

@@ -47,6 +47,11 @@ CHECKPOINT = {
     "losses": ("object", "Losses in nats per token, by name."),
     "sampling": ("object", "Settings that it generates with by default, where it has its own."),
 }
+ALTERNATIVE = {
+    "token": ("integer", "The token's id."),
+    "label": ("string", "Its name for people: a character, a sample's value, an event."),
+    "probability": ("number", "Before temperature and filters."),
+}
 SCORE = {
     "checkpoint": ("string", "Name of the checkpoint."),
     "tokens": ("integer", "Number of tokens."),

@@ -33,6 +33,12 @@ class Session:
         """Whether the work waits in line or is being done."""
         self.stopping = False
         """Whether the work that is running shall end with what there is."""
+        self.marking = ""
+        """Whose surprise marks the results: "own", "other", or none."""
+        self.scored: tuple[Results, Results] = ([], [])
+        """Some `results`, and the same with what the other card's model thinks of them."""
+        self.looked: Any = None
+        """What the page says of the token to go on from."""
         self.working = Lock()
         """Held while work is running, so that a new press begins once the work before it has ended."""
         self.visitor = uuid4().hex

@@ -17,6 +17,7 @@ from waveletgpt.app.web import components
 from waveletgpt.app.web.components import RANDOM_SEED, TabComponents
 from waveletgpt.app.web.display import Changes
 from waveletgpt.app.web.handlers import Handlers
+from waveletgpt.app.web.looking import Looking
 from waveletgpt.app.web.markup import note
 from waveletgpt.app.web.panel import panel_values, prompt_text
 from waveletgpt.app.web.scripts import address
@@ -82,6 +83,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
             min_width=140,
             elem_classes="open-result",
         )
+    looking = components.looking(modality)
     until = passage.until if passage else gr.State(0)
     panel = {"prompt": prompt, "example": example, "until": until, **settings}
     made = gr.Dataset(
@@ -105,6 +107,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         panel,
         history,
         made,
+        looking,
     )
     handlers = Handlers(modality, library, tab, visitors)
     sources = [prompt, example, until]
@@ -150,7 +153,22 @@ def _connect(  # noqa: PLR0917
     examples.click(handlers.take_example, examples, sources, **private)
     for change in prompt_changes(prompt):  # a person's own prompt is no example, and is used to its end
         change(lambda: ("", 0), None, sources[1:], queue=False, **private)
+    _connect_looking(handlers)
     start(tab.made.click, handlers.open_made, [tab.history, tab.made], handlers, preprocess=True)
+
+
+def _connect_looking(handlers: Handlers) -> None:
+    """Connect the instrument that looks closer at the results."""
+    tab, looking = handlers.tab, Looking(handlers)
+    private: dict[str, Any] = components.private(tab.session)
+    choices = tab.looking.choices
+    views = [card.view for card in tab.cards]
+    tab.looking.mode.input(
+        looking.mark, [tab.session, tab.looking.mode], [*views, tab.looking.plot, choices], **private
+    )
+    choices.select(looking.look, tab.session, choices, trigger_mode="always_last", **private)
+    chosen = choices.submit(looking.choose, tab.session, None, queue=False, **private)
+    start(chosen.then, looking.branch, [], handlers)
 
 
 def start(

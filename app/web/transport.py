@@ -63,9 +63,12 @@ def transport(name: str) -> gr.HTML:
     )
 
 
-def card_view(card: str, view: str) -> str:
-    """The view of card "a" or "b", for its gr.HTML. The transport draws a playhead over it, and a click on it seeks."""
-    return f'<figure class="view" data-card="{card}">{view}</figure>'
+def card_view(card: str, view: str, *, tinted: bool = False) -> str:
+    """The view of card "a" or "b", for its gr.HTML. The transport draws a playhead over it, and a click on it seeks.
+
+    `tinted` says that surprise marks it, so that a click looks closer.
+    """
+    return f'<figure class="view{" tinted" * tinted}" data-card="{card}">{view}</figure>'
 
 
 def transport_value(sounds: Sequence[Sound | None], version: str | int) -> dict[str, Any]:

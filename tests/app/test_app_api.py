@@ -22,7 +22,7 @@ from waveletgpt.app.web.page import build_page, open_page
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 
-ENDPOINTS = {*(f"/generate_{name}" for name in MODALITIES), "/checkpoints", "/score"}
+ENDPOINTS = {*(f"/generate_{name}" for name in MODALITIES), "/checkpoints", "/score", "/alternatives"}
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +223,12 @@ def test_checkpoints_and_their_scores(client: Client, midi_file: Path, sound_fil
     a, _ = client.predict("Hello", length=50, temperature=1, api_name="/generate_text", checkpoint_a="text-haar")
     whole = client.predict("text-haar", text=a["text"], api_name="/score")
     assert sum(whole["bits"][5:]) / 50 == pytest.approx(a["bits_per_token"], abs=0.1)
+    likeliest = client.predict("text-haar", text=a["text"][:-1], api_name="/alternatives")
+    assert [one["probability"] for one in likeliest] == sorted((one["probability"] for one in likeliest), reverse=True)
+    last = {one["label"]: one["probability"] for one in likeliest}.get(a["text"][-1])
+    assert last is None or last == pytest.approx(2 ** -whole["bits"][-1], abs=1e-4)
+    begins = client.predict("music-haar", api_name="/alternatives")
+    assert len(begins) == 10 and all(one["label"] for one in begins)
     assert client.predict("music-haar", file=handle_file(midi_file), api_name="/score")["tokens"] > 8
     assert 7 < client.predict("audio-haar", file=handle_file(sound_file), api_name="/score")["bits_per_token"] < 9
 

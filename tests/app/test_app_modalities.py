@@ -133,8 +133,9 @@ def test_one_word_and_one_second() -> None:
 
 
 def test_text_is_shown_as_it_is_whatever_it_holds() -> None:
-    html = sheet("<b>", "<i>", "${1 + 1} {{value}} `\\", writing=True)
-    assert '<span class="prompt">&lt;b&gt;</span><span class="shared">&lt;i&gt;</span>' in html and "cursor" in html
+    html = sheet("<b>", "<i>${1 + 1} {{value}} `\\", 3, writing=True)
+    assert '<span class="prompt">&lt;b&gt;</span><span class="new"><span class="shared">&lt;i&gt;</span>' in html
+    assert "cursor" in html
     assert not set("$`{}\\") & set(html.replace("&#36;", "").replace("&#123;", ""))
 
 

@@ -294,3 +294,19 @@ def test_the_description_rebuilds_it_and_tells_another_vocabulary() -> None:
     for key in description:
         with pytest.raises(InputError, match=key):
             MidiTokenizer.from_dict(description | {key: 7})
+
+
+@given(st.lists(st.integers(0, 388), max_size=80))
+def test_strikes_are_the_key_downs_of_the_notes(ids: list[int]) -> None:
+    tokenizer, written = MidiTokenizer(), torch.tensor(ids, dtype=torch.long)
+    notes, strikes = tokenizer.decode(written).tracks[0].notes.numpy(), tokenizer.strikes(written).tolist()
+    times = tokenizer.times(written)
+    assert [ids[strike] for strike in strikes] == [int(events(f"NoteOn_{pitch}")) for pitch in notes["pitch"]]
+    assert [round(100 * float(times[strike])) for strike in strikes] == notes["time"].tolist()
+
+
+def test_events_have_names_for_people() -> None:
+    tokenizer = MidiTokenizer()
+    ids = events("NoteOn_60", "Velocity_63", "TimeShift_0.5.50", "NoteOff_61")
+    names = [tokenizer.event(int(one)) for one in (*ids, torch.tensor(PAD))]
+    assert names == ["C4 down", "velocity 63", "0.05 s later", "C♯4 up", "the piece's start"]

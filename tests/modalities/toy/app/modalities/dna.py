@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import Tensor
 from toy.tokenizers.bases import BaseTokenizer
 
 from waveletgpt.app.modalities.base import AppModality, Extent, Prompt, PromptField
@@ -23,7 +24,14 @@ class Dna(AppModality[BaseTokenizer]):
     def read_prompt(self, source: str | Path, tokenizer: BaseTokenizer) -> Prompt:
         return Prompt(tokenizer.encode(Path(source).read_text().strip()))
 
-    def view(self, completion: Completion, tokenizer: BaseTokenizer, shared: int = 0, axes: None = None) -> str:
+    def view(
+        self,
+        completion: Completion,
+        tokenizer: BaseTokenizer,
+        shared: int = 0,
+        axes: None = None,
+        surprise: Tensor | None = None,
+    ) -> str:
         return f"<pre>{tokenizer.decode(completion.ids)}</pre>"
 
     def facts(self, completion: Completion, tokenizer: BaseTokenizer) -> dict[str, Any]:
