@@ -69,6 +69,9 @@ class Generate:
     """Above 1, tokens that are there already become less likely; 1 changes nothing."""
     seed: int = 0
     """Seed of the random numbers. Equal seeds give equal results."""
+    mute: str = ""
+    """Time scales of the wavelet to leave out: 9 for windows of 2^9 tokens, 3: for layer 3, 3:9 for both; joined by
+    commas."""
     device: str = "cpu"
     """Device to compute on: cpu, cuda, or auto, which is CUDA if there is a GPU. Seeds and recipes promise equal bytes
     on a CPU only."""

@@ -70,7 +70,8 @@ def _asked(options: Generate) -> tuple[list[Result | None], AppModality[Any]]:
     if prompt and prompt.note:
         print(f"note: {prompt.note}", file=sys.stderr)
     length = modality.checked_count("length", _or(options.length, modality.length.default), loaded.tokenizer)
-    return [new_result(modality, loaded, prompt, length, sampling, range(options.samples))], modality
+    samples = range(options.samples)
+    return [new_result(modality, loaded, prompt, length, sampling, samples, options.mute)], modality
 
 
 def _remade(options: Generate, path: Path) -> tuple[list[Result | None], AppModality[Any]]:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.recipe import Recipe, from_word, pack_ids, to_word, unpack_ids
-from waveletgpt.app.results import Entries, Result, Results, cross_score, recipe_entry, remade
+from waveletgpt.app.results import Entries, Result, Results, recipe_entry, remade
+from waveletgpt.app.scoring import cross_score
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.files import write_text
 

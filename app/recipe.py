@@ -29,6 +29,7 @@ LARGEST = 1 << 24
 MOST_PARTS = 100
 DAMAGED = "the recipe is damaged; it must be one that waveletgpt wrote"
 MOST_VARIATIONS = 64
+MUTED = re.compile(r"([0-9:]{1,9}(,[0-9:]{1,9})*)?")
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,8 @@ class Recipe:
     """`crc32` of these tokens, since an example may change."""
     title: str = ""
     """A few words of the prompt, for people."""
+    mute: str = ""
+    """Levels and layers of the wavelet that are muted, see `models.muting`."""
 
     def __post_init__(self) -> None:
         find_modality(self.modality)
@@ -64,6 +67,8 @@ class Recipe:
             raise InputError(f"a recipe has 1 to {MOST_PARTS} parts of 1 token or more")
         if not 0 <= self.variation < MOST_VARIATIONS:
             raise InputError(f"a recipe's variation is from 0 to {MOST_VARIATIONS - 1}, not {quoted(self.variation)}")
+        if not MUTED.fullmatch(self.mute):
+            raise InputError("a recipe's mute names levels and layers, such as 9 or 3:9")
         if bool(self.example) != (self.example_tokens > 0):
             raise InputError("a recipe has an example and a number of its tokens, or neither")
 
@@ -89,7 +94,7 @@ class Recipe:
             sampling = _sampling(values.pop("sampling"))
             for name in ("variation", "example_tokens", "example_crc"):
                 values[name] = _whole(values.get(name, 0))
-            for name in ("modality", "checkpoint", "digest", "ids", "example", "title"):
+            for name in ("modality", "checkpoint", "digest", "ids", "example", "title", "mute"):
                 values[name] = _text(values.get(name, ""))
             return cls(**values, lengths=lengths, sampling=sampling)
         except InputError as error:

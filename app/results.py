@@ -5,8 +5,7 @@ made again from its recipe with `remade`.
 """
 
 import math
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +20,8 @@ from waveletgpt.app.recipe import Recipe, crc32, pack_ids, to_word, unpack_ids
 from waveletgpt.app.serving.scheduling import Turn
 from waveletgpt.app.streaming import Completion, GenerationTask, make_ready, stream
 from waveletgpt.common.errors import InputError, quoted, renamed
-from waveletgpt.models.generation import context_start, first_divergence, score
-from waveletgpt.models.gpt import GPT
+from waveletgpt.models.generation import first_divergence
+from waveletgpt.models.muting import muted
 from waveletgpt.models.sampling import Sampling
 from waveletgpt.tokenizers.registry import same_ids
 
@@ -31,8 +30,6 @@ Entries = Mapping[str, CheckpointEntry]
 
 EVERY = 0.25
 """Seconds between two updates of the results."""
-PIECE = 2048
-"""Tokens that `cross_score` scores at a time, in a fraction of a second."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +115,7 @@ def new_result(  # noqa: PLR0917
     length: int,
     sampling: Sampling,
     samples: range = range(1),
+    mute: str = "",
 ) -> Result:
     """A result of which nothing is written yet.
 
@@ -128,9 +126,13 @@ def new_result(  # noqa: PLR0917
         length: number of new tokens.
         sampling: settings and seed.
         samples: numbers of the variations.
+        mute: levels and layers of the wavelet that are muted.
+
+    Raises:
+        InputError: there are no such levels or layers.
     """
     title = "" if prompt is None else prompt.title
-    plan = Recipe(modality.name, loaded.name, loaded.digest, (length,), sampling, title=title)
+    plan = Recipe(modality.name, loaded.name, loaded.digest, (length,), sampling, title=title, mute=mute)
     if prompt is not None and prompt.example:
         plan = replace(plan, example=prompt.example, example_tokens=len(prompt.ids), example_crc=crc32(prompt.ids))
     elif prompt is not None:
@@ -140,7 +142,8 @@ def new_result(  # noqa: PLR0917
 
 def _result(loaded: LoadedCheckpoint, plan: Recipe, ids: Tensor | None, samples: range) -> Result:
     prompt = loaded.tokenizer.start if ids is None else ids
-    task = GenerationTask(loaded.model, prompt, plan.lengths, plan.sampling, samples, shown=ids is not None)
+    model = muted(loaded.model, plan.mute)
+    task = GenerationTask(model, prompt, plan.lengths, plan.sampling, samples, shown=ids is not None)
     shown = prompt if task.shown else prompt[:0]
     nothing = Completion(shown, len(shown), sum(plan.lengths))
     return Result(loaded, plan, task, (nothing,) * len(samples))
@@ -158,6 +161,17 @@ def continued(result: Result, length: int) -> Result:
     plan = replace(recipe, lengths=(*recipe.lengths, length), variation=0)
     wanted = replace(completion, wanted=completion.written + length, stopped=False)
     return Result(result.loaded, plan, task, (wanted,), before=result)
+
+
+def with_muted(result: Result, mute: str) -> Result:
+    """The chosen variation of a result, to be made again without some levels or layers of its wavelet.
+
+    Raises:
+        InputError: there are no such levels or layers.
+    """
+    recipe, prompt = replace(result.recipe, mute=mute), result.task.prompt if result.task.shown else None
+    samples = range(recipe.variation, recipe.variation + 1)
+    return replace(_result(result.loaded, replace(recipe, variation=0), prompt, samples), before=result)
 
 
 def remade(modality: AppModality[Any], entries: Entries, recipe: Recipe) -> Result:
@@ -301,47 +315,3 @@ def shared_tokens(results: Sequence[Result | None]) -> int:
         return 0
     first = divergence(results)
     return min(result.completion.written for result in results if result) if first is None else first
-
-
-def can_cross_score(results: Sequence[Result | None]) -> bool:
-    """Whether there are two results with one vocabulary and at least one new token each."""
-    pair = [result for result in results if result and result.completion.written]
-    return len(pair) == 2 and same_tokens(pair[0].loaded, pair[1].loaded)
-
-
-def cross_score(results: Results) -> Iterator[Results]:
-    """Score what each model wrote with the other model, both at the same time. The prompt is not scored.
-
-    Args:
-        results: complete or stopped. Nothing is yielded unless `can_cross_score`.
-
-    Yields:
-        `results` with `by_other` of the tokens scored so far, after every `PIECE` tokens.
-    """
-    if not can_cross_score(results):
-        return
-    first, second = (one for one in results if one)
-    if first.by_other is not None and second.by_other is not None:  # what a tab opens with
-        yield results
-        return
-    scored = [torch.zeros(0), torch.zeros(0)]
-    with ThreadPoolExecutor(2) as pool:
-        for start in range(0, max(first.completion.written, second.completion.written), PIECE):
-            pieces = pool.map(_surprise, (second.loaded.model, first.loaded.model), (first, second), (start, start))
-            scored = [torch.cat(pair) for pair in zip(scored, pieces, strict=True)]
-            yield [replace(one, by_other=nats) for one, nats in zip((first, second), scored, strict=True)]
-
-
-def _surprise(model: GPT, result: Result, start: int) -> Tensor:
-    """Surprise (n,) of `model` at the new tokens `start` to `start + PIECE`, in nats."""
-    prompt, new = result.task.prompt, result.completion.new
-    return -score_piece(model, torch.cat([prompt, new]), len(prompt) + start)
-
-
-def score_piece(model: GPT, ids: Tensor, first: int) -> Tensor:
-    """Log-probabilities (n,) of `ids[first : first + PIECE]`, where ids (N,) and `first > 0`.
-
-    `generate` would give the same: the windows of `score` begin where those of `generate` do.
-    """
-    begin = context_start(first, model.config.block_size)
-    return score(model, ids[None, begin : first + PIECE])[0, first - begin :]

@@ -64,6 +64,7 @@ ROOMS = {
         "streaming",
         "recipe",
         "results",
+        "scoring",
         "openings",
         "modalities",
         "drawing",

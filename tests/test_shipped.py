@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from waveletgpt.app.checkpoints import SHIPPED, Library, find_checkpoints
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.openings import opening
-from waveletgpt.app.results import cross_score, grow, remade
+from waveletgpt.app.results import grow, remade
+from waveletgpt.app.scoring import cross_score
 from waveletgpt.app.web.components import default_checkpoints
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.checkpoint import FILES, load_checkpoint, read_info

@@ -179,6 +179,52 @@ def piano_roll_figure(
     return figure([panel.draw(parts, octaves)], axes.seconds, description)
 
 
+def scalogram_figure(
+    values: NDArray[np.float32], names: Sequence[str], span: tuple[float, float], seconds: float, unit: str
+) -> str:
+    """What levels hold over time as HTML, each row from its own least, dark, to its own most.
+
+    Args:
+        values: (levels, K), of level and column of time.
+        names: of the levels.
+        span: where the columns begin and end on the axis.
+        seconds: length of the axis.
+        unit: of the axis.
+    """
+    panel = Panel("scales", seconds, (0, len(values)), len(values))
+    low, high = values.min(axis=1, keepdims=True), values.max(axis=1, keepdims=True)
+    levels = ((values - low) / np.maximum(high - low, 1e-9) * (len(MAGMA) - 1)).round().astype(np.uint8)
+    picture = image(panel, span[1] - span[0], levels[::-1], MAGMA)
+    rows = [(i + 0.5, name) for i, name in enumerate(names)]
+    parts = [f'<g transform="translate({panel.x(span[0]):.1f})">{picture}</g>']
+    return figure([panel.draw(parts, rows)], seconds, "What each level holds over time, the slowest on top", unit)
+
+
+def kernel_figure(kernels: NDArray[np.float32], title: str) -> str:
+    """The kernels of one level as HTML: each coordinate's, their mean, and Haar's, which weighs all alike.
+
+    Args:
+        kernels: (C, W), column m weighs the input m steps ago.
+        title: shown below.
+    """
+    count, width = kernels.shape
+    at = np.unique(np.linspace(0, width - 1, min(width, 64)).astype(int))
+    lines = np.concatenate([kernels[:, at], kernels[:, at].mean(axis=0, keepdims=True)]) * width  # Haar's are 1
+    low, high = min(0.0, float(lines.min())), max(2.0, float(lines.max()))
+    x, y = at / max(1, width - 1) * 100, (high - lines) / (high - low) * 40
+    drawn = [
+        f'<path class="{"one" if i < count else "mean"}" '
+        f'd="M{"L".join(f"{a:.1f} {d:.1f}" for a, d in zip(x, row, strict=True))}"/>'
+        for i, row in enumerate(y)
+    ]
+    haar = (high - 1) / (high - low) * 40
+    return (
+        f'<figure class="kernel"><svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="'
+        f'Kernels of {title}"><path class="haar" d="M0 {haar:.1f}H100"/>{"".join(drawn)}</svg>'
+        f"<figcaption>{title}</figcaption></figure>"
+    )
+
+
 def _mel_labels(hertz: Labels, top: float) -> Labels:
     """Labels at frequencies up to `top`, as values of a mel axis, none too near to the next."""
     return spaced([(mel(value), name) for value, name in hertz if value <= top], LEAST_GAP * mel(top))

@@ -66,7 +66,7 @@ class Panel:
         )
 
 
-def figure(panels: Sequence[str], seconds: float, description: str) -> str:
+def figure(panels: Sequence[str], seconds: float, description: str, unit: str = "s") -> str:
     """Panels above one time axis, as HTML.
 
     The element `.timeline` is as wide as the axis and has its length, `--seconds`, so the transport knows where a
@@ -76,9 +76,10 @@ def figure(panels: Sequence[str], seconds: float, description: str) -> str:
         panels: what `Panel.draw` returned, from top to bottom.
         seconds: length of the time axis.
         description: for screen readers.
+        unit: of the axis, if it has other units than seconds.
     """
     times = ticks(0, seconds, 6)
-    names = [name for _, name in times[:-1]] + [f"{times[-1][1]} s"]
+    names = [name for _, name in times[:-1]] + [f"{times[-1][1]} {unit}"]
     axis = "".join(
         f'<span style="left:{100 * value / seconds:.1f}%">{name}</span>'
         for (value, _), name in zip(times, names, strict=True)

@@ -36,7 +36,7 @@ def alternatives(result: Result, other: GPT | None, index: int) -> list[Alternat
     """
     ids = torch.cat([result.task.prompt, result.completion.new[:index]])
     written = int(result.completion.new[index])
-    own = next_probabilities(result.loaded.model, ids)
+    own = next_probabilities(result.task.model, ids)
     others = None if other is None else next_probabilities(other, ids)
     tokens = own.argsort(descending=True, stable=True)[:SHOWN].tolist()
     return [
@@ -54,4 +54,5 @@ def branched_at(modality: AppModality[Any], result: Result, index: int, token: i
     ids = torch.cat([kept, torch.tensor([token])])
     title = result.plan.title or modality.title(ids, result.loaded.tokenizer)
     sampling, length = result.plan.sampling, result.plan.lengths[-1]
-    return replace(new_result(modality, result.loaded, Prompt(ids, title=title), length, sampling), before=result)
+    prompt, mute = Prompt(ids, title=title), result.plan.mute
+    return replace(new_result(modality, result.loaded, prompt, length, sampling, mute=mute), before=result)

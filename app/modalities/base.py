@@ -183,6 +183,10 @@ class AppModality(ABC, Generic[T]):
         """
         return None
 
+    def token_times(self, ids: Tensor, tokenizer: T) -> Tensor | None:  # noqa: ARG002, for kinds of even tokens
+        """The time (T,) in seconds at which each of `ids` (T,) stands; None if tokens are evenly spaced."""
+        return None
+
     @abstractmethod
     def facts(self, completion: Completion, tokenizer: T) -> dict[str, Any]:
         """JSON-able facts that an endpoint returns about a result, beside speed and loss."""
@@ -210,6 +214,8 @@ class AppModality(ABC, Generic[T]):
         parts = [recipe.checkpoint if named else f"{self.name} {recipe.checkpoint}", f"seed{recipe.sampling.seed}"]
         if recipe.variation:
             parts.append(f"variation{recipe.variation + 1}")
+        if recipe.mute:
+            parts.append(f"muted {recipe.mute}")
         parts += [self.describe(completion.written, tokenizer).removeprefix("about "), recipe.title]
         return "-".join(re.findall(r"\w+(?:\.\d+)?", " ".join(parts)))[:80]
 

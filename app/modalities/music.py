@@ -110,6 +110,10 @@ class Music(AppModality[MidiTokenizer]):
         pairs = zip(completions, tokenizers, strict=True)
         return roll_axes([_notes(one.ids, tokenizer) for one, tokenizer in pairs])
 
+    def token_times(self, ids: Tensor, tokenizer: MidiTokenizer) -> Tensor:
+        """The time of each event."""
+        return tokenizer.times(ids)
+
     def facts(self, completion: Completion, tokenizer: MidiTokenizer) -> dict[str, Any]:
         """Number of notes, duration of the result and of the prompt in it."""
         notes, prompt = _notes(completion.ids, tokenizer), _notes(completion.ids[: completion.prompt_length], tokenizer)

@@ -17,7 +17,8 @@ from gradio.components.api_component import Api
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import to_word
-from waveletgpt.app.results import Results, cross_score, divergence, grow, ongoing
+from waveletgpt.app.results import Results, divergence, grow, ongoing
+from waveletgpt.app.scoring import cross_score
 from waveletgpt.app.serving.visitors import Visitors, visitor
 from waveletgpt.app.web.inputs import Settings, from_recipe, left_out, new_results
 from waveletgpt.app.web.questions import Questions, listed, reading
@@ -25,6 +26,7 @@ from waveletgpt.app.web.schemas import (
     ALTERNATIVE,
     CHECKPOINT,
     META,
+    SCALES,
     SCORE,
     object_schema,
     outputs,
@@ -139,6 +141,8 @@ def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModali
         about = "List the likeliest tokens after a text or a file under a checkpoint; those it begins with, without."
         likeliest: dict[str, Any] = {"type": "array", "items": object_schema(ALTERNATIVE)}
         serve(questions.alternatives, asked, [Api(None, likeliest, "alternatives")], "alternatives", about)
+        about = "Show what each level of each wavelet layer of a checkpoint holds over a text or a file."
+        serve(questions.scales, asked, [Api(None, object_schema(SCALES), "scales")], "scales", about)
 
 
 def serve(

@@ -82,6 +82,23 @@ class LookingComponents:
 
 
 @dataclass(frozen=True)
+class ScalesComponents:
+    """The time scales of wavelet layers. Nothing is computed while no card is chosen."""
+
+    card: gr.Radio
+    layer: gr.Slider
+    view: gr.HTML
+    levels: gr.CheckboxGroup
+    where: gr.Radio
+    mute: gr.Button
+
+    @property
+    def outputs(self) -> list[Component]:
+        """What changes with the card and its result."""
+        return [self.layer, self.view, self.levels, self.where, self.mute]
+
+
+@dataclass(frozen=True)
 class TabComponents:
     """The components that the handlers of a tab change."""
 
@@ -107,6 +124,7 @@ class TabComponents:
     made: gr.Dataset
     """The history as buttons."""
     looking: LookingComponents
+    scales: ScalesComponents
 
     @property
     def shown(self) -> list[Component]:
@@ -125,6 +143,7 @@ class TabComponents:
             *(output for card in self.cards for output in card.outputs),
             self.looking.plot,
             self.looking.choices,
+            *self.scales.outputs,
         ]
 
 
@@ -305,6 +324,25 @@ def looking(modality: AppModality[Any]) -> LookingComponents:
         return LookingComponents(
             mode, gr.HTML(""), gr.HTML("", js_on_load=script("looking.js"), elem_classes="choices")
         )
+
+
+def scales(modality: AppModality[Any]) -> ScalesComponents:
+    """What shows and mutes time scales, folded away."""
+    title = "Scales: what the wavelet layers remember, from the last 2 tokens to the last hundreds"
+    with gr.Accordion(title, open=False, elem_classes="time-scales"):
+        with gr.Row():
+            choices = [("Off", None), ("Card A", 0), ("Card B", 1)]
+            card = gr.Radio(choices, value=None, label="Show the scales of", min_width=200)
+            layer = gr.Slider(1, 2, 1, step=1, label="Layer", visible="hidden", min_width=200)
+        view = gr.HTML("", js_on_load=script("scales.js"))
+        info = (
+            f"In {modality.tokens}. The result is made again with the same random numbers, and stands beside the whole."
+        )
+        levels = gr.CheckboxGroup([], label="Mute scales", info=info, visible="hidden")
+        with gr.Row():
+            where = gr.Radio(["In all layers", "In this layer"], value="In all layers", label="Where", visible="hidden")
+            mute = gr.Button("Make it again without them", size="sm", visible="hidden")
+    return ScalesComponents(card, layer, view, levels, where, mute)
 
 
 def names_of(settings: dict[str, Component]) -> list[Component]:

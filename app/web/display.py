@@ -12,7 +12,8 @@ import gradio as gr
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.recipe import LONGEST_LINK, to_word
-from waveletgpt.app.results import Result, Results, can_cross_score, shared_tokens
+from waveletgpt.app.results import Result, Results, shared_tokens
+from waveletgpt.app.scoring import can_cross_score
 from waveletgpt.app.web.components import Card, TabComponents
 from waveletgpt.app.web.markup import about, agreement, blank, losses
 from waveletgpt.app.web.panel import panel_values, prompt_text, write_prompt
@@ -38,6 +39,8 @@ class Display:
         changes: Changes = {self.tab.agreement: agreement(results, self.modality), self.tab.losses: ""}
         if redraw:
             changes |= self.marked(session)
+        if session.scaled is not None:
+            changes[self.tab.scales.view] = ""
         if redraw and self.tab.transport and self.modality.heard_early:
             changes[self.tab.transport] = self._sounds(session)
         return changes
@@ -108,7 +111,7 @@ class Display:
         if result:
             entries = self.library.entries()
             changes[card.checkpoint] = gr.update(value=result.name, choices=[*entries])
-            changes[card.about] = about(entries.get(result.name), self.modality)
+            changes[card.about] = about(entries.get(result.name), self.modality, result.plan.mute)
         return changes
 
     def _views(self, session: Session) -> Changes:

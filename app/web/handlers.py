@@ -4,14 +4,11 @@ Each handler returns, or yields again and again, the components that change, wit
 makes something leaves what it wants in the `Session`; `run` then does it. So a new press ends the work before it.
 """
 
-import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -20,13 +17,15 @@ from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.openings import opening
 from waveletgpt.app.recipe import find_recipe, to_word
-from waveletgpt.app.results import Result, Results, branched, continued, cross_score, grow, load_named, ongoing, stopped
+from waveletgpt.app.results import Result, Results, branched, continued, grow, load_named, ongoing, stopped
+from waveletgpt.app.scoring import cross_score
 from waveletgpt.app.serving.scheduling import Place
 from waveletgpt.app.serving.server import ADVICE, explained
 from waveletgpt.app.serving.visitors import Visitors
-from waveletgpt.app.streaming import Completion, is_ready
+from waveletgpt.app.streaming import is_ready
+from waveletgpt.app.web.answers import Answers
 from waveletgpt.app.web.components import TabComponents
-from waveletgpt.app.web.display import Changes, Display, all_begun, progress, ready, shown_if
+from waveletgpt.app.web.display import Changes, Display, all_begun, progress, ready
 from waveletgpt.app.web.history import made_in, remembered
 from waveletgpt.app.web.inputs import (
     Settings,
@@ -35,19 +34,20 @@ from waveletgpt.app.web.inputs import (
     from_recipe,
     is_recipe_of,
     new_results,
-    source_of,
 )
-from waveletgpt.app.web.markup import about, losses, note
+from waveletgpt.app.web.markup import losses, note
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.common.errors import InputError, renamed
 
 
-class Handlers:
+class Handlers(Answers):
     """The handlers of one modality's tab."""
 
     def __init__(self, modality: AppModality[Any], library: Library, tab: TabComponents, visitors: Visitors) -> None:
-        self.modality, self.library, self.tab, self.visitors = modality, library, tab, visitors
+        super().__init__(modality, library)
+        self.tab, self.visitors = tab, visitors
         self.display = Display(modality, library, tab)
+        self.instruments: list[Callable[[Session], Iterator[Changes]]] = []
 
     # Presses that want work. Each takes the session first, and the page calls `run` after it.
 
@@ -129,59 +129,6 @@ class Handlers:
             return {self.tab.status: note("This result is no longer in the history.")}
         return self.open_word(session, mine[index]["word"])
 
-    # Answers at once.
-
-    def listed(self, history: list[dict[str, Any]] | None) -> Any:
-        """The history as buttons."""
-        mine = made_in(self.modality, history)
-        return gr.Dataset(samples=[[one["title"]] for one in mine], visible=shown_if(bool(mine)))
-
-    def take_example(self, index: int) -> Iterator[tuple[Any, str, float]]:
-        """Put a ready-made prompt into the prompt's place."""
-        example = self.modality.examples()[index]
-        with tempfile.TemporaryDirectory() as folder:  # gradio copies the file before it asks for more
-            value = self.modality.example_file(example.name, Path(folder))
-            yield (value, "", 0) if isinstance(value, str) else (str(value), example.name, 0)
-
-    def new_passage(self, prompt: Any, example: str, name: str | None, keep: float) -> Iterator[Any]:
-        """Show the end of a new file, from which the models go on."""
-        yield from self.passage(prompt, example, 0, name, keep)
-
-    def passage(self, prompt: Any, example: str, until: float, name: str | None, keep: float) -> Iterator[Any]:
-        """Show the part of a file that becomes the prompt, and let it be heard."""
-        hidden = gr.update(visible=False)
-        if prompt is None or name is None:
-            yield gr.update(visible=False, value=0), hidden, gr.update(visible=False, value=None)
-            return
-        try:
-            loaded = load_named(self.modality, self.library.entries(), name)
-            whole = self._prompt(prompt, example, 0, math.inf, loaded)
-            part = self._prompt(prompt, example, until, keep, loaded)
-        except InputError as error:
-            yield hidden, gr.update(visible=True, value=note(str(error), wrong=True)), hidden
-            return
-        if whole is None or part is None:
-            return
-        seconds = self.modality.seconds(whole, loaded.tokenizer)
-        until = min(until or seconds, seconds)
-        shown = Completion(part.ids, len(part.ids), 0)
-        with tempfile.TemporaryDirectory() as folder:  # gradio copies the file before it asks for more
-            path = Path(folder) / "prompt.wav"
-            self.modality.write(shown, loaded.tokenizer, path)
-            tenths = math.ceil(10 * seconds) / 10  # not below the end, so that all of the file can be chosen
-            slider = gr.update(visible=True, maximum=tenths, value=min(tenths, math.ceil(10 * until) / 10))
-            view = self.modality.view(shown, loaded.tokenizer)
-            yield slider, gr.update(visible=True, value=view), gr.update(visible=True, value=str(path))
-
-    def chosen(self, name: str | None) -> str:
-        """The line about a checkpoint."""
-        return about(self.library.entries().get(name or ""), self.modality)
-
-    def choices(self, name: str | None) -> Any:
-        """The checkpoints that can be chosen, with those that appeared since."""
-        names = [*self.library.entries()]
-        return gr.update(choices=names, value=name if name in names else None)
-
     def undo(self, card: int, session: Session) -> Iterator[Changes]:
         """Return a card to what its result goes on from."""
         yield from self._put(session, card, lambda result: result.before, "Undone.")
@@ -207,7 +154,7 @@ class Handlers:
             session.results = [result if i == card else one for i, one in enumerate(session.results)]
             session.version += 1
             yield from self._show(session, message)
-        yield from self.score(session)
+        yield from self.after(session)
 
     def want(self, session: Session, results: Callable[[], Results], *, opened: bool = False) -> Changes:
         """Ask for work, which `run` does."""
@@ -264,6 +211,12 @@ class Handlers:
         finally:
             session.running = session.stopping = False
 
+    def after(self, session: Session) -> Iterator[Changes]:
+        """Score the results, and show what is wanted to be known about them."""
+        yield from self.score(session)
+        for follow in self.instruments:
+            yield from follow(session)
+
     def score(self, session: Session) -> Iterator[Changes]:
         """Say what each model thinks of its own result and of the other's."""
         yield {self.tab.losses: gr.skip()}
@@ -275,8 +228,6 @@ class Handlers:
                 return
             session.scored = results, scored
             yield {self.tab.losses: losses(scored, self.modality)}
-        if session.marking:
-            yield self.display.surprise(session)
 
     def failed(self, session: Session) -> Changes:
         """Answer a press whose work failed."""
@@ -289,7 +240,7 @@ class Handlers:
         keep = settings.within("keep", modality.keep, modality.unit)
 
         def read(loaded: LoadedCheckpoint) -> Prompt | None:
-            prompt = self._prompt(*source, keep, loaded)
+            prompt = self.prompt_of(*source, keep, loaded)
             session.note = prompt.note if prompt else ""
             return prompt
 
@@ -342,9 +293,3 @@ class Handlers:
         if result is None:
             raise InputError("there is no result on this card yet; generate one first")
         return result
-
-    def _prompt(self, value: Any, example: str, until: float, keep: float, loaded: LoadedCheckpoint) -> Prompt | None:
-        """The end of the prompt, for a checkpoint. Raises InputError, in which a file has the name that people know."""
-        source = source_of(self.modality, value)
-        with renamed(source, source.name) if isinstance(source, Path) else nullcontext():
-            return self.modality.kept_prompt(source, keep, loaded.tokenizer, example, until or None)

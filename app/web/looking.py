@@ -22,6 +22,11 @@ class Looking:
         self.handlers, self.modality, self.display = handlers, handlers.modality, handlers.display
         self.parts = handlers.tab.looking
 
+    def follow(self, session: Session) -> Iterator[Changes]:
+        """Mark new results once they are scored."""
+        if session.marking:
+            yield self.display.surprise(session)
+
     def mark(self, session: Session, mode: str) -> Iterator[Changes]:
         """Mark the results by another model's surprise, or no longer."""
         session.marking = mode if mode in {value for _, value in MODES} else ""

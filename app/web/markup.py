@@ -10,6 +10,7 @@ from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import Results, are_paired, divergence, shared_tokens
 from waveletgpt.common.units import in_unit
+from waveletgpt.models.muting import muted_in_words
 
 ABOUT = """<header class="about"><h1>waveletgpt</h1>
 <p>Small models that write text, sound and piano music. Card A and card B are two of them, with the same prompt and the
@@ -60,8 +61,8 @@ def blank() -> str:
     return '<div class="blank"></div>'
 
 
-def about(entry: CheckpointEntry | None, modality: AppModality[Any]) -> str:
-    """A line about a checkpoint, its losses in a tooltip."""
+def about(entry: CheckpointEntry | None, modality: AppModality[Any], mute: str = "") -> str:
+    """A line about a checkpoint, its losses in a tooltip. `mute` names the time scales that its result is without."""
     if entry is None:
         return '<p class="about-line">No checkpoint chosen.</p>'
     info = entry.info
@@ -74,7 +75,8 @@ def about(entry: CheckpointEntry | None, modality: AppModality[Any]) -> str:
     if "val" in info.losses:
         value = in_unit(info.losses["val"], modality.loss_unit)
         loss = f' title="validation loss {value:.3f} {modality.loss_unit}"'
-    return f'<p class="about-line"{loss}><b>{escape(layer)}</b> · {escape(", ".join(parts))}</p>'
+    silent = f" · <b>muted: {escape(muted_in_words(mute))}</b>" if mute else ""
+    return f'<p class="about-line"{loss}><b>{escape(layer)}</b> · {escape(", ".join(parts))}{silent}</p>'
 
 
 def losses(results: Results, modality: AppModality[Any], *, scoring: bool = False) -> str:

@@ -12,12 +12,15 @@ from torch import Tensor
 
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.instruments.alternatives import SHOWN
+from waveletgpt.app.instruments.scales import even_columns, scalogram
 from waveletgpt.app.modalities.base import AppModality
-from waveletgpt.app.results import PIECE, load_named, score_piece
+from waveletgpt.app.results import load_named
+from waveletgpt.app.scoring import PIECE, score_piece
 from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.web.inputs import left_out, source_of
 from waveletgpt.common.errors import InputError, quoted, renamed
 from waveletgpt.models.generation import next_probabilities
+from waveletgpt.models.muting import levels_of
 
 MOST_SCORED = 1 << 16
 """Tokens that `/score` takes."""
@@ -39,7 +42,7 @@ def reading(modality: AppModality[Any], prompt: Any) -> Iterator[str | Path | No
 
 
 class Questions:
-    """`/score` and `/alternatives`."""
+    """`/score`, `/alternatives` and `/scales`."""
 
     def __init__(
         self, libraries: dict[str, Library], modalities: dict[str, AppModality[Any]], visitors: Visitors
@@ -49,11 +52,7 @@ class Questions:
     def score(self, name: Any, text: Any, file: Any) -> dict[str, Any]:
         """Bits of each token of a text or a file under a checkpoint, as `SCORE` describes them."""
         modality, loaded, ids = self._read(name, text, file)
-        if not len(ids):
-            what = "a file" if modality.prompt.suffixes else "text"
-            raise InputError(f"{name} scores {modality.name}; give {what}")
-        if len(ids) > MOST_SCORED:
-            raise InputError(f"this has {len(ids):,} {modality.tokens}; give {MOST_SCORED:,} at most")
+        self._check(modality, name, ids)
         start = loaded.tokenizer.start
         whole, pieces = torch.cat([start, ids]), range(len(start), len(start) + len(ids), PIECE)
         log_probs = []
@@ -82,6 +81,20 @@ class Questions:
             for token in chances.argsort(descending=True, stable=True)[:SHOWN].tolist()
         ]
 
+    def scales(self, name: Any, text: Any, file: Any) -> dict[str, Any]:
+        """What each level of each wavelet layer holds over a text or a file, as `SCALES` describes it."""
+        modality, loaded, ids = self._read(name, text, file)
+        self._check(modality, name, ids)
+        if not (levels := levels_of(loaded.model)):
+            raise InputError(f"{name} has no time scales: its layer is {loaded.info.model.mixer}; choose a wavelet")
+        (turn,) = self.visitors.scheduler.turns("score", [1])
+        values: list[Any] = []
+        for found in turn.slices(scalogram(loaded.model, ids, even_columns(len(ids)))):
+            self.visitors.check_reader()
+            if found:
+                values = found.values.round(4).tolist()
+        return {"checkpoint": name, "tokens": len(ids), "windows": [2**level for level in levels], "values": values}
+
     def _read(self, name: Any, text: Any, file: Any) -> tuple[AppModality[Any], LoadedCheckpoint, Tensor]:
         """A checkpoint by its name, and the ids (T,) of what is given; none if nothing is. Raises InputError."""
         entries = {entry.name: entry for library in self.libraries.values() for entry in library.entries().values()}
@@ -93,6 +106,13 @@ class Questions:
         with reading(modality, file if modality.prompt.suffixes else text) as source:
             ids = loaded.tokenizer.start[:0] if source is None else modality.read_prompt(source, loaded.tokenizer).ids
         return modality, loaded, ids
+
+    def _check(self, modality: AppModality[Any], name: str, ids: Tensor) -> None:
+        """Raise InputError unless there are some ids, and not too many."""
+        if not len(ids):
+            raise InputError(f"{name} reads {modality.name}; give {'a file' if modality.prompt.suffixes else 'text'}")
+        if len(ids) > MOST_SCORED:
+            raise InputError(f"this has {len(ids):,} {modality.tokens}; give {MOST_SCORED:,} at most")
 
 
 def listed(libraries: dict[str, Library]) -> list[dict[str, Any]]:

@@ -52,6 +52,12 @@ ALTERNATIVE = {
     "label": ("string", "Its name for people: a character, a sample's value, an event."),
     "probability": ("number", "Before temperature and filters."),
 }
+SCALES = {
+    "checkpoint": ("string", "Name of the checkpoint."),
+    "tokens": ("integer", "Number of tokens."),
+    "windows": ("array", "Tokens that each level averages."),
+    "values": ("array", "How far each level is from its mean: by layer, level and column of time, 500 at most."),
+}
 SCORE = {
     "checkpoint": ("string", "Name of the checkpoint."),
     "tokens": ("integer", "Number of tokens."),

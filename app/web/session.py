@@ -5,7 +5,8 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
-from waveletgpt.app.results import Results
+from waveletgpt.app.instruments.scales import Scalogram
+from waveletgpt.app.results import Result, Results
 
 CARDS = ("a", "b")
 
@@ -39,6 +40,12 @@ class Session:
         """Some `results`, and the same with what the other card's model thinks of them."""
         self.looked: Any = None
         """What the page says of the token to go on from."""
+        self.scaled: int | None = None
+        """The card whose time scales are shown."""
+        self.layer = 1
+        """The layer of which they are shown."""
+        self.scalogram: tuple[Result, Scalogram] | None = None
+        """A result and its scales."""
         self.working = Lock()
         """Held while work is running, so that a new press begins once the work before it has ended."""
         self.visitor = uuid4().hex

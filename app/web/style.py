@@ -30,6 +30,5 @@ THEME = gr.themes.Default(
     slider_color="*primary_600",
 )
 
-CSS = "".join(
-    script(name) for name in ("page.css", "figure.css", "chart.css", "transport.css", "looking.css", "why.css")
-)
+SHEETS = ("page", "figure", "chart", "transport", "looking", "scales", "why")
+CSS = "".join(script(f"{name}.css") for name in SHEETS)

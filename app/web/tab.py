@@ -20,6 +20,7 @@ from waveletgpt.app.web.handlers import Handlers
 from waveletgpt.app.web.looking import Looking
 from waveletgpt.app.web.markup import note
 from waveletgpt.app.web.panel import panel_values, prompt_text
+from waveletgpt.app.web.scales import Scales
 from waveletgpt.app.web.scripts import address
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.app.web.transport import transport
@@ -83,7 +84,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
             min_width=140,
             elem_classes="open-result",
         )
-    looking = components.looking(modality)
+    looking, scales = components.looking(modality), components.scales(modality)
     until = passage.until if passage else gr.State(0)
     panel = {"prompt": prompt, "example": example, "until": until, **settings}
     made = gr.Dataset(
@@ -108,6 +109,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         history,
         made,
         looking,
+        scales,
     )
     handlers = Handlers(modality, library, tab, visitors)
     sources = [prompt, example, until]
@@ -153,13 +155,14 @@ def _connect(  # noqa: PLR0917
     examples.click(handlers.take_example, examples, sources, **private)
     for change in prompt_changes(prompt):  # a person's own prompt is no example, and is used to its end
         change(lambda: ("", 0), None, sources[1:], queue=False, **private)
-    _connect_looking(handlers)
+    _connect_instruments(handlers)
     start(tab.made.click, handlers.open_made, [tab.history, tab.made], handlers, preprocess=True)
 
 
-def _connect_looking(handlers: Handlers) -> None:
-    """Connect the instrument that looks closer at the results."""
-    tab, looking = handlers.tab, Looking(handlers)
+def _connect_instruments(handlers: Handlers) -> None:
+    """Connect what looks closer at the results."""
+    tab, looking, scales = handlers.tab, Looking(handlers), Scales(handlers)
+    handlers.instruments += [looking.follow, scales.follow]
     private: dict[str, Any] = components.private(tab.session)
     choices = tab.looking.choices
     views = [card.view for card in tab.cards]
@@ -169,6 +172,10 @@ def _connect_looking(handlers: Handlers) -> None:
     choices.select(looking.look, tab.session, choices, trigger_mode="always_last", **private)
     chosen = choices.submit(looking.choose, tab.session, None, queue=False, **private)
     start(chosen.then, looking.branch, [], handlers)
+    parts = tab.scales
+    parts.card.input(scales.choose, [tab.session, parts.card], parts.outputs, **private)
+    parts.layer.release(scales.layer, [tab.session, parts.layer], parts.view, **private)
+    start(parts.mute.click, scales.mute, [parts.levels, parts.where], handlers)
 
 
 def start(
@@ -200,7 +207,7 @@ def answered(press: Callable[..., Changes], handlers: Handlers) -> Callable[...,
         yield press(session, *values)
         if session.wanted:
             yield from handlers.run(session, history)
-            yield from handlers.score(session)
+            yield from handlers.after(session)
 
     return pressed
 

@@ -22,7 +22,7 @@ from waveletgpt.app.web.page import build_page, open_page
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 
-ENDPOINTS = {*(f"/generate_{name}" for name in MODALITIES), "/checkpoints", "/score", "/alternatives"}
+ENDPOINTS = {*(f"/generate_{name}" for name in MODALITIES), "/checkpoints", "/score", "/alternatives", "/scales"}
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +169,8 @@ def test_bad_input_is_one_line_and_leaves_nothing_in_the_log(
     assert "prompt is 5; it must be an uploaded file" in refusal(prompt=5, api_name="/generate_audio")
     for asked, told in (
         ({"checkpoint": "nowhere"}, "there is no checkpoint 'nowhere'; /checkpoints lists them"),
-        ({"checkpoint": "text-haar"}, "text-haar scores text; give text"),
-        ({"checkpoint": "music-haar", "text": "a"}, "music-haar scores music; give a file"),
+        ({"checkpoint": "text-haar"}, "text-haar reads text; give text"),
+        ({"checkpoint": "music-haar", "text": "a"}, "music-haar reads music; give a file"),
         ({"checkpoint": "audio-haar", "file": handle_file(midi_file)}, f"{midi_file.name}: corrupt, or not a"),
     ):
         assert told in refusal(**asked, api_name="/score")
@@ -227,6 +227,9 @@ def test_checkpoints_and_their_scores(client: Client, midi_file: Path, sound_fil
     assert [one["probability"] for one in likeliest] == sorted((one["probability"] for one in likeliest), reverse=True)
     last = {one["label"]: one["probability"] for one in likeliest}.get(a["text"][-1])
     assert last is None or last == pytest.approx(2 ** -whole["bits"][-1], abs=1e-4)
+    scales = client.predict("text-haar", text=a["text"], api_name="/scales")
+    assert scales["windows"][0] == 2 and len(scales["values"][0]) == len(scales["windows"])
+    assert len(scales["values"][0][0]) == min(500, scales["tokens"])
     begins = client.predict("music-haar", api_name="/alternatives")
     assert len(begins) == 10 and all(one["label"] for one in begins)
     assert client.predict("music-haar", file=handle_file(midi_file), api_name="/score")["tokens"] > 8

@@ -52,31 +52,13 @@ tab.addEventListener('click', (event) => {
   }
 }, { signal: life.signal });
 
-// The character of a text that the table is about, where the browser can colour it.
-const highlight = (card, index) => {
-  if (!window.Highlight) return;
-  CSS.highlights.delete('looked');
-  const written = tab.querySelector(`.view[data-card=${'ab'[card]}] .sheet .new`);
-  if (!written) return;
-  const walker = document.createTreeWalker(written, NodeFilter.SHOW_TEXT);
-  for (let left = index, node = walker.nextNode(); node; node = walker.nextNode()) {
-    const characters = [...node.data];
-    if (left < characters.length) {
-      const start = characters.slice(0, left).join('').length;
-      const range = new StaticRange({ startContainer: node, startOffset: start,
-        endContainer: node, endOffset: start + characters[left].length });
-      return CSS.highlights.set('looked', new Highlight(range));
-    }
-    left -= characters.length;
-  }
-};
-
 watch('value', () => requestAnimationFrame(() => {
   const shown = element.querySelector('.alternatives[data-token]');
   tab.querySelectorAll('.looked').forEach((one) => one.classList.remove('looked'));
   if (shown) {
     const { card, token } = shown.dataset;
-    highlight(Number(card), Number(token));
+    const written = tab.querySelector(`.view[data-card=${'ab'[card]}] .sheet .new`);
+    window.waveletgptColour('looked', written, Number(token));
     tab.querySelector(`.view[data-card=${'ab'[card]}] [data-token="${token}"]`)?.classList.add('looked');
   } else CSS.highlights?.delete('looked');
   if (pressed) element.querySelector(`[data-role=${pressed}]`)?.focus();

@@ -48,3 +48,21 @@ document.addEventListener('drop', async (event) => {
   input.files = files;
   input.dispatchEvent(new Event('change', { bubbles: true }));
 });
+
+// Colours one character of a text, where the browser can: the one at `index` of all that stands in `root`.
+window.waveletgptColour = (name, root, index) => {
+  CSS.highlights?.delete(name);
+  if (!window.Highlight || !root) return;
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  for (let left = index, node = walker.nextNode(); node; node = walker.nextNode()) {
+    const characters = [...node.data];
+    if (left < characters.length) {
+      const startOffset = characters.slice(0, left).join('').length;
+      const endOffset = startOffset + characters[left].length;
+      const range = new StaticRange({ startContainer: node, startOffset, endContainer: node, endOffset });
+      CSS.highlights.set(name, new Highlight(range));
+      return;
+    }
+    left -= characters.length;
+  }
+};

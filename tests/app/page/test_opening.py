@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 from tab import SETTINGS, Tab
 
-from waveletgpt.app import openings, results, streaming
+from waveletgpt.app import openings, scoring, streaming
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import Prompt, load_modality
 from waveletgpt.app.openings import opening, write_opening
@@ -50,7 +50,7 @@ def test_a_tab_opens_with_a_finished_pair(
     *_, made = grow([new_result(modality, one, prompt, 40, Sampling(seed=2)) for one in pair])
     write_opening(made)
     monkeypatch.setattr(streaming, "generate", None)  # nothing is generated, and nothing scored
-    monkeypatch.setattr(results, "score", None)
+    monkeypatch.setattr(scoring, "score", None)
     tab = Tab("text", tiny_checkpoints)
     assert modality.prompt.hint in tab.finish(tab.handlers.arrive(tab.session, None))  # type: ignore[arg-type]
     for one, result in zip(made, tab.results, strict=True):
