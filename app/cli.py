@@ -1,4 +1,4 @@
-"""The command line: `waveletgpt app`, `generate` and `inspect`. Imports heavy packages only to run a command."""
+"""The command line: `waveletgpt app`, `generate`, `inspect` and `novelty`. Imports heavy packages only to run a command."""
 
 import os
 from importlib import import_module
@@ -7,11 +7,13 @@ from typing import Any
 import tyro
 
 from waveletgpt.app.access import read_logins
-from waveletgpt.app.commands import App, Generate, Inspect
+from waveletgpt.app.commands import App, Generate, Inspect, Novelty
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
-COMMANDS: Any = App | Generate | Inspect
+COMMANDS: Any = App | Generate | Inspect | Novelty
+RUN = {Generate: "generate", Inspect: "inspection", Novelty: "novelty"}
+"""The modules of the commands beside `app`, each with a function `run`."""
 
 
 def main() -> None:
@@ -26,10 +28,8 @@ def _main() -> None:
         description="Small GPTs with a causal wavelet layer between their blocks.",
         config=(tyro.conf.DisallowNone,),  # without it, --prompt None would be no prompt
     )
-    if isinstance(command, Generate):
-        import_module("waveletgpt.app.generate").run(command)
-    elif isinstance(command, Inspect):
-        import_module("waveletgpt.app.inspection").run(command)
+    if module := RUN.get(type(command)):
+        import_module(f"waveletgpt.app.{module}").run(command)
     else:
         logins = read_logins(command.auth)
         # Gradio reads these when it is imported.

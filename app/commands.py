@@ -90,3 +90,15 @@ class Inspect:
     """Directory of the checkpoint."""
     device: str = "cpu"
     """Device whose speed to measure: cpu, cuda, or auto, which is CUDA if there is a GPU."""
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """Print the longest run that a file shares with what a checkpoint was trained on, and what is usual."""
+
+    file: tyro.conf.Positional[Path]
+    """A text, WAV, FLAC, OGG, MP3 or MIDI file."""
+    checkpoint: Path
+    """Directory of the checkpoint, which knows its training data."""
+    index: Path | None = None
+    """Index of the training data, by training/index_data.py; by default the one beside the checkpoint."""

@@ -55,7 +55,7 @@ ROOMS = {
     "app/drawing": set(),
     "app/prompts": set(),
     "app/serving": set(),
-    "app/instruments": {"modalities", "results"},
+    "app/instruments": {"checkpoints", "modalities", "results"},
     "app/modalities": {"access", "streaming", "recipe", "drawing", "prompts", "web.markup"},
     "app/web": {
         "access",

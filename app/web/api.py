@@ -26,6 +26,7 @@ from waveletgpt.app.web.schemas import (
     ALTERNATIVE,
     CHECKPOINT,
     META,
+    NOVELTY,
     SCALES,
     SCORE,
     object_schema,
@@ -143,6 +144,8 @@ def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModali
         serve(questions.alternatives, asked, [Api(None, likeliest, "alternatives")], "alternatives", about)
         about = "Show what each level of each wavelet layer of a checkpoint holds over a text or a file."
         serve(questions.scales, asked, [Api(None, object_schema(SCALES), "scales")], "scales", about)
+        about = "Find the longest run that a text or a file shares with the training data of a checkpoint."
+        serve(questions.novelty, asked, [Api(None, object_schema(NOVELTY), "novelty")], "novelty", about)
 
 
 def serve(

@@ -11,10 +11,9 @@ from gradio.components import Component
 from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality, Extent
 from waveletgpt.app.web.inputs import Settings
+from waveletgpt.app.web.instruments import LookingComponents, NoveltyComponents, ScalesComponents
 from waveletgpt.app.web.markup import about, blank
-from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.session import CARDS
-from waveletgpt.app.web.surprise import MODES
 
 TOP_K = 200  # the largest that the page offers
 COPY = '<button type="button" class="plain copy-text">Copy</button>'
@@ -71,34 +70,6 @@ class Passage:
 
 
 @dataclass(frozen=True)
-class LookingComponents:
-    """Surprise, and what else might have been written. Nothing is computed while the mode is off."""
-
-    mode: gr.Radio
-    plot: gr.HTML
-    """Running bits."""
-    choices: gr.HTML
-    """The alternatives in a place."""
-
-
-@dataclass(frozen=True)
-class ScalesComponents:
-    """The time scales of wavelet layers. Nothing is computed while no card is chosen."""
-
-    card: gr.Radio
-    layer: gr.Slider
-    view: gr.HTML
-    levels: gr.CheckboxGroup
-    where: gr.Radio
-    mute: gr.Button
-
-    @property
-    def outputs(self) -> list[Component]:
-        """What changes with the card and its result."""
-        return [self.layer, self.view, self.levels, self.where, self.mute]
-
-
-@dataclass(frozen=True)
 class TabComponents:
     """The components that the handlers of a tab change."""
 
@@ -125,6 +96,7 @@ class TabComponents:
     """The history as buttons."""
     looking: LookingComponents
     scales: ScalesComponents
+    novelty: NoveltyComponents
 
     @property
     def shown(self) -> list[Component]:
@@ -144,6 +116,7 @@ class TabComponents:
             self.looking.plot,
             self.looking.choices,
             *self.scales.outputs,
+            self.novelty.view,
         ]
 
 
@@ -308,41 +281,6 @@ def card(modality: AppModality[Any], entries: Mapping[str, CheckpointEntry], num
                 for suffix in modality.files
             }
     return Card(checkpoint, line, view, variation, go_on, undo, branch, downloads)
-
-
-def looking(modality: AppModality[Any]) -> LookingComponents:
-    """What looks closer at the results, folded away."""
-    token = modality.tokens.removesuffix("s")
-    title = "Surprise: what the models did not expect, and what else they might have written"
-    with gr.Accordion(title, open=False, elem_classes="looking"):
-        mode = gr.Radio(
-            [*MODES],
-            value="",
-            label=f"Mark each {token} by how little a model expected it",
-            info="A coin's fall surprises by one bit, a die's by 2.6. The stronger the colour, the more bits.",
-        )
-        return LookingComponents(
-            mode, gr.HTML(""), gr.HTML("", js_on_load=script("looking.js"), elem_classes="choices")
-        )
-
-
-def scales(modality: AppModality[Any]) -> ScalesComponents:
-    """What shows and mutes time scales, folded away."""
-    title = "Scales: what the wavelet layers remember, from the last 2 tokens to the last hundreds"
-    with gr.Accordion(title, open=False, elem_classes="time-scales"):
-        with gr.Row():
-            choices = [("Off", None), ("Card A", 0), ("Card B", 1)]
-            card = gr.Radio(choices, value=None, label="Show the scales of", min_width=200)
-            layer = gr.Slider(1, 2, 1, step=1, label="Layer", visible="hidden", min_width=200)
-        view = gr.HTML("", js_on_load=script("scales.js"))
-        info = (
-            f"In {modality.tokens}. The result is made again with the same random numbers, and stands beside the whole."
-        )
-        levels = gr.CheckboxGroup([], label="Mute scales", info=info, visible="hidden")
-        with gr.Row():
-            where = gr.Radio(["In all layers", "In this layer"], value="In all layers", label="Where", visible="hidden")
-            mute = gr.Button("Make it again without them", size="sm", visible="hidden")
-    return ScalesComponents(card, layer, view, levels, where, mute)
 
 
 def names_of(settings: dict[str, Component]) -> list[Component]:

@@ -41,6 +41,8 @@ class Display:
             changes |= self.marked(session)
         if session.scaled is not None:
             changes[self.tab.scales.view] = ""
+        if session.compared:
+            changes[self.tab.novelty.view] = ""
         if redraw and self.tab.transport and self.modality.heard_early:
             changes[self.tab.transport] = self._sounds(session)
         return changes

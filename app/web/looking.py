@@ -9,9 +9,10 @@ from waveletgpt.app.instruments.alternatives import Alternative, alternatives, b
 from waveletgpt.app.results import Results, same_tokens
 from waveletgpt.app.web.display import Changes
 from waveletgpt.app.web.handlers import Handlers
+from waveletgpt.app.web.instruments import MODES
 from waveletgpt.app.web.markup import note
 from waveletgpt.app.web.session import Session
-from waveletgpt.app.web.surprise import MODES, table
+from waveletgpt.app.web.surprise import table
 from waveletgpt.common.errors import InputError
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
 from waveletgpt.app.instruments.alternatives import SHOWN
+from waveletgpt.app.instruments.novelty import find_index, novelty
 from waveletgpt.app.instruments.scales import even_columns, scalogram
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import load_named
@@ -42,7 +44,7 @@ def reading(modality: AppModality[Any], prompt: Any) -> Iterator[str | Path | No
 
 
 class Questions:
-    """`/score`, `/alternatives` and `/scales`."""
+    """`/score`, `/alternatives`, `/scales` and `/novelty`."""
 
     def __init__(
         self, libraries: dict[str, Library], modalities: dict[str, AppModality[Any]], visitors: Visitors
@@ -94,6 +96,15 @@ class Questions:
             if found:
                 values = found.values.round(4).tolist()
         return {"checkpoint": name, "tokens": len(ids), "windows": [2**level for level in levels], "values": values}
+
+    def novelty(self, name: Any, text: Any, file: Any) -> dict[str, Any]:
+        """The longest run that a text or a file shares with a checkpoint's training data, as `NOVELTY` describes it."""
+        modality, loaded, ids = self._read(name, text, file)
+        self._check(modality, name, ids)
+        return {
+            "checkpoint": name,
+            **asdict(novelty(find_index(loaded, self.libraries[modality.name].directory), loaded, ids)),
+        }
 
     def _read(self, name: Any, text: Any, file: Any) -> tuple[AppModality[Any], LoadedCheckpoint, Tensor]:
         """A checkpoint by its name, and the ids (T,) of what is given; none if nothing is. Raises InputError."""

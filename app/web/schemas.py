@@ -58,6 +58,17 @@ SCALES = {
     "windows": ("array", "Tokens that each level averages."),
     "values": ("array", "How far each level is from its mean: by layer, level and column of time, 500 at most."),
 }
+NOVELTY = {
+    "checkpoint": ("string", "Name of the checkpoint."),
+    "units": ("integer", "Number of words, intervals between notes, or waves."),
+    "name": ("string", "What they are called."),
+    "shared": ("integer", "Of them, the longest run that the training data have too; 0 if shorter than 4."),
+    "begin": ("integer", "First token of that run."),
+    "end": ("integer", "The token after its last."),
+    "file": ("string", "File of the training data that holds it."),
+    "place": ("number", "The part of that file before it, 0 to 1."),
+    "usual": ("array", "Shared runs of held-out passages of that length: 10th, 50th and 90th percentile."),
+}
 SCORE = {
     "checkpoint": ("string", "Name of the checkpoint."),
     "tokens": ("integer", "Number of tokens."),

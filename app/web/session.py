@@ -46,6 +46,8 @@ class Session:
         """The layer of which they are shown."""
         self.scalogram: tuple[Result, Scalogram] | None = None
         """A result and its scales."""
+        self.compared = False
+        """Whether results are compared with the training data."""
         self.working = Lock()
         """Held while work is running, so that a new press begins once the work before it has ended."""
         self.visitor = uuid4().hex

@@ -14,8 +14,6 @@ from waveletgpt.app.results import Result
 from waveletgpt.app.web.markup import escape
 from waveletgpt.app.web.session import Session
 
-MODES = (("Off", ""), ("By its own model", "own"), ("By the other model", "other"))
-"""Whose surprise marks a result."""
 POINTS = 150
 """Of a line at most."""
 WINDOW = 20

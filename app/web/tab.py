@@ -13,12 +13,13 @@ from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.openings import opening_recipes
 from waveletgpt.app.results import recipe_entry
 from waveletgpt.app.serving.visitors import Visitors
-from waveletgpt.app.web import components
+from waveletgpt.app.web import components, instruments
 from waveletgpt.app.web.components import RANDOM_SEED, TabComponents
 from waveletgpt.app.web.display import Changes
 from waveletgpt.app.web.handlers import Handlers
 from waveletgpt.app.web.looking import Looking
 from waveletgpt.app.web.markup import note
+from waveletgpt.app.web.novelty import NoveltyHandlers
 from waveletgpt.app.web.panel import panel_values, prompt_text
 from waveletgpt.app.web.scales import Scales
 from waveletgpt.app.web.scripts import address
@@ -84,7 +85,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
             min_width=140,
             elem_classes="open-result",
         )
-    looking, scales = components.looking(modality), components.scales(modality)
+    below = instruments.looking(modality), instruments.scales(modality), instruments.novelty()
     until = passage.until if passage else gr.State(0)
     panel = {"prompt": prompt, "example": example, "until": until, **settings}
     made = gr.Dataset(
@@ -108,8 +109,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         panel,
         history,
         made,
-        looking,
-        scales,
+        *below,
     )
     handlers = Handlers(modality, library, tab, visitors)
     sources = [prompt, example, until]
@@ -161,9 +161,10 @@ def _connect(  # noqa: PLR0917
 
 def _connect_instruments(handlers: Handlers) -> None:
     """Connect what looks closer at the results."""
-    tab, looking, scales = handlers.tab, Looking(handlers), Scales(handlers)
-    handlers.instruments += [looking.follow, scales.follow]
+    tab, looking, scales, new = handlers.tab, Looking(handlers), Scales(handlers), NoveltyHandlers(handlers)
+    handlers.instruments += [looking.follow, scales.follow, new.follow]
     private: dict[str, Any] = components.private(tab.session)
+    tab.novelty.compare.input(new.choose, [tab.session, tab.novelty.compare], tab.novelty.view, **private)
     choices = tab.looking.choices
     views = [card.view for card in tab.cards]
     tab.looking.mode.input(

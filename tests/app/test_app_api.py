@@ -22,7 +22,14 @@ from waveletgpt.app.web.page import build_page, open_page
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 
-ENDPOINTS = {*(f"/generate_{name}" for name in MODALITIES), "/checkpoints", "/score", "/alternatives", "/scales"}
+ENDPOINTS = {
+    *(f"/generate_{name}" for name in MODALITIES),
+    "/checkpoints",
+    "/score",
+    "/alternatives",
+    "/scales",
+    "/novelty",
+}
 
 
 @pytest.fixture(scope="module")
