@@ -63,6 +63,7 @@ ROOMS = {
         "streaming",
         "recipe",
         "results",
+        "runs",
         "openings",
         "modalities",
         "drawing",

@@ -166,7 +166,7 @@ def command(name: str, run: Run) -> str:
         return note(f"{name} is an older run, which does not hold its command.")
     button = COPY.replace("<button", f'<button aria-label="Copy the command of {name}"', 1)
     return (
-        f'<div class="command"><p class="about-line">The command that trained {name}</p>'
+        f'<div class="command"><p class="about-line"><b>{name}: {escape(run.name)}</b></p>'
         f"<pre><code>{escape(run.command)}</code></pre>{button}</div>"
     )
 

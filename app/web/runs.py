@@ -31,6 +31,7 @@ ABOUT = """<div class="lead"><h2>Training, watched</h2><p>Choose two runs: their
 who is ahead and by how much.</p></div>"""
 MACHINE = """<div class="lead"><h2>The time machine</h2><p>What both models wrote at each evaluation, without a prompt
 and always with the same random numbers. So all that changes is what they have learned.</p></div>"""
+AGAIN = """<div class="lead"><h2>Train them again</h2><p>Each run holds its command, ready for a terminal.</p></div>"""
 
 Sample = tuple[str, str, str]
 """What a card shows: its kind of data, its name, and its file."""
@@ -39,15 +40,19 @@ Part = tuple[Any, Callable[[], Changes]]
 
 
 class Watching:
-    """The tab and its handlers. What was shown last is known by keys, so that only what is new is made and sent."""
+    """The tab and its handlers. What was shown last is known by keys, so that only what is new is made and sent.
+
+    Raises InputError if the directory does not exist.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        newest = next((run.modality for run in find_runs(directory) if run.modality), next(iter(MODALITIES)))
         self.seen, self.chosen = gr.State({}), gr.State([])
         with gr.Column(elem_id="training"):
             gr.HTML(ABOUT)
             kinds = [(name.capitalize(), name) for name in MODALITIES]
-            self.kind = gr.Radio(kinds, value=None, label="Kind of data", elem_id="training-kind")
+            self.kind = gr.Radio(kinds, value=newest, label="Kind of data", elem_id="training-kind")
             with gr.Row():
                 self.runs = [
                     gr.Dropdown(
@@ -67,6 +72,8 @@ class Watching:
             self.slider = gr.Slider(1, 2, 1, step=1, label="Evaluation", visible="hidden", elem_id="training-at")
             self.views = gr.HTML()
             self.transport = transport("training")
+            gr.HTML(AGAIN)
+            self.commands = gr.HTML()
         self.timer = gr.Timer(EVERY, active=False)
 
     def connect(self, tabs: gr.Tabs, item: gr.Tab) -> None:
@@ -74,7 +81,7 @@ class Watching:
         quiet = private(gr.State())
         at_once: dict[str, Any] = {"queue": False, "preprocess": False, "trigger_mode": "always_last", **quiet}
         inputs = [self.seen, self.kind, *self.runs, self.axis, self.slider]
-        outputs = [*inputs, self.chosen, self.course, self.states, self.views]
+        outputs = [self.seen, *self.runs, self.slider, self.chosen, self.course, self.states, self.commands, self.views]
         tabs.select(selected, None, self.timer, queue=False, **quiet)
         choices = (self.kind.input, *(run.input for run in self.runs), self.axis.input, self.slider.input)
         for event in (item.select, self.timer.tick, *choices):
@@ -88,7 +95,7 @@ class Watching:
 
         Args:
             seen: keys of what was shown last.
-            kind: kind of data; None for the first that has runs.
+            kind: kind of data.
             a: name of run A.
             b: name of run B.
             axis: what the losses are drawn over.
@@ -98,19 +105,13 @@ class Watching:
             found = find_runs(self.directory)
         except InputError as error:
             return {self.course: note(f"{error}", wrong=True)}
-        kind = (
-            kind
-            if kind in MODALITIES
-            else next((run.modality for run in found if run.modality), next(iter(MODALITIES)))
-        )
         mine = {run.name: run for run in found if run.modality == kind}
         first = default_pair([*mine.values()])
         runs = [run for name, other in zip((a, b), first, strict=True) if (run := mine.get(f"{name}", other))]
         problems = "".join(note(run.problem, wrong=True) for run in found if not run.modality)
         names = [run.name for run in runs]
         parts: dict[str, Part] = {
-            "kind": (kind, lambda: {self.kind: kind}),
-            "runs": (([*mine], names), lambda: self._choices([*mine], names)),
+            "runs": ([*mine], lambda: self._choices([*mine], names)),
             **self._course(kind, runs, axis if axis in SCALES else "step", problems),
             **self._samples(kind, runs, seen, at),
         }
@@ -125,28 +126,28 @@ class Watching:
         return {run: gr.update(choices=names, value=value) for run, value in zip(self.runs, values, strict=True)}
 
     def _course(self, kind: str, runs: Sequence[Run], axis: str, problems: str) -> dict[str, Part]:
-        """The chart with what it says and the `problems` of other runs, and the state and the command of each run."""
-        if not runs:
-            return {
-                "course": ((kind, problems), lambda: {self.course: no_runs(kind, str(self.directory)) + problems}),
-                "states": ("", lambda: {self.states: ""}),
-            }
-        now, (a, b) = time.time(), runs
-        states = pair(state_line(name, run, now) + command(name, run) for name, run in zip(NAMES, runs, strict=True))
+        """The chart with what it says, the `problems` of other runs, and the state and the command of each run."""
+        now = time.time()
+        states = pair(state_line(name, run, now) for name, run in zip(NAMES, runs, strict=bool(runs)))
+        commands = pair(command(name, run) for name, run in zip(NAMES, runs, strict=bool(runs)))
+        drawn = (kind, axis, problems, [(run.path, run.stamp) for run in runs])
+
+        def draw() -> Changes:
+            chart = course(runs[0], runs[1], axis) if runs else no_runs(kind, str(self.directory))
+            return {self.course: chart + problems}
+
         return {
-            "course": (
-                (axis, problems, a.path, a.stamp, b.path, b.stamp),
-                lambda: {self.course: course(a, b, axis) + problems},
-            ),
+            "course": (drawn, draw),
             "states": (states, lambda: {self.states: states}),
+            "commands": (commands, lambda: {self.commands: commands}),
         }
 
     def _samples(self, kind: str, runs: Sequence[Run], seen: dict[str, Any], at: Any) -> dict[str, Part]:
         """The slider, and the sample of each run at its evaluation."""
         written = [run.samples() for run in runs]
-        steps, before = sorted({step for one in written for step in one}), seen.get("steps", ((), []))[0]
-        same = seen.get("runs", ((), []))[1] == [run.name for run in runs]
-        newest = not same or not isinstance(at, int | float) or not 1 <= at < len(before)
+        steps, names = sorted({step for one in written for step in one}), [run.name for run in runs]
+        before, earlier = seen.get("steps", ((), []))
+        newest = earlier != names or not isinstance(at, int | float) or not 1 <= at < len(before)
         wanted = steps[-1:] if newest else [before[int(at) - 1]]
         step = min(steps, key=lambda one: abs(one - wanted[0])) if steps else 0
         place = steps.index(step) + 1 if steps else 1
@@ -157,9 +158,8 @@ class Watching:
             samples.append((kind, f"{name}: {run.name}, step {its:,}", f"{files[its]}" if its else ""))
             lines.append(sample_line(name, run, its, step) if its else no_sample(name, run, min(files, default=0)))
         slider = gr.update(maximum=max(2, len(steps)), value=place, visible=shown_if(len(steps) > 1))
-        key = (tuple(steps), [run.name for run in runs])
         return {
-            "steps": (key, lambda: {self.slider: slider}),
+            "steps": ((steps, names), lambda: {self.slider: slider}),
             "samples": ((samples, lines), lambda: self._views(samples, lines)),
         }
 
