@@ -83,13 +83,13 @@ def main() -> None:
 
 
 def train_two(folder: Path) -> Path:
-    """A baseline and its twin on Python's manual, for a minute each. Returns the directory of the runs."""
-    data, runs = folder / "manual", folder / "runs"
-    prepare = ["prepare_text.py", "--source", "builtin", "--out", f"{data}"]
-    train = ["train_text.py", "--preset", "debug", "--data", f"{data}", *SMALL.split()]
-    for words in (prepare, *([*train, "--out", f"{runs / one}", "--model.mixer", one] for one in ("none", "haar"))):
-        subprocess.run([sys.executable, f"{DOCS.parent / 'training' / words[0]}", *words[1:]], check=True)
-    return runs
+    """A baseline and its twin on Python's manual, two minutes each. Returns the directory of the runs."""
+    prepare = "prepare_text.py --source builtin --out data/manual"
+    train = f"train_text.py --preset debug --data data/manual {SMALL}"
+    for command in (prepare, *(f"{train} --out runs/manual-{one} --model.mixer {one}" for one in ("none", "haar"))):
+        script, *flags = command.split()
+        subprocess.run([sys.executable, f"{DOCS.parent / 'training' / script}", *flags], cwd=folder, check=True)
+    return folder / "runs"
 
 
 def take(config: Config, url: str) -> None:
