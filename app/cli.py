@@ -1,4 +1,4 @@
-"""The command line: `waveletgpt app`, `generate`, `inspect` and `novelty`. Imports heavy packages only to run a command."""
+"""The command line: `waveletgpt app` and others. Imports heavy packages only to run a command."""
 
 import os
 from importlib import import_module
@@ -7,12 +7,12 @@ from typing import Any
 import tyro
 
 from waveletgpt.app.access import read_logins
-from waveletgpt.app.commands import App, Generate, Inspect, Novelty
+from waveletgpt.app.commands import App, Generate, Inspect, Novelty, Runs
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
-COMMANDS: Any = App | Generate | Inspect | Novelty
-RUN = {Generate: "generate", Inspect: "inspection", Novelty: "novelty"}
+COMMANDS: Any = App | Generate | Inspect | Novelty | Runs
+RUN = {Generate: "generate", Inspect: "inspection", Novelty: "novelty", Runs: "run_table"}
 """The modules of the commands beside `app`, each with a function `run`."""
 
 
@@ -48,4 +48,5 @@ def _main() -> None:
             mcp=command.mcp,
             limits=command.limits,
             logins=logins,
+            runs=command.runs,
         )

@@ -1,4 +1,4 @@
-"""The options of `waveletgpt app`, `waveletgpt generate` and `waveletgpt inspect`."""
+"""The options of `waveletgpt app`, `waveletgpt generate`, `waveletgpt inspect` and `waveletgpt runs`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,8 @@ class App:
     """Directory of checkpoints, of training runs or of comparisons."""
     results: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=SHIPPED)] = None
     """Directory of reports of compare.py, to show."""
+    runs: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: no such tab)")] = None
+    """Directory of training runs, to watch while they train, on a tab of their own."""
     device: str = "cpu"
     """Device to compute on: cpu, cuda, or auto, which is CUDA if there is a GPU. Recipes promise equal bytes on a CPU
     only."""
@@ -102,3 +104,12 @@ class Novelty:
     """Directory of the checkpoint, which knows its training data."""
     index: Path | None = None
     """Index of the training data, by training/index_data.py; by default the one beside the checkpoint."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Print the training runs in a directory, finished or not, and how many times sooner each learns than its
+    baseline."""
+
+    directory: tyro.conf.Positional[Path]
+    """Directory that holds runs."""

@@ -1,13 +1,17 @@
 """Take pictures of the page: those of README.md, or with --out one of a tab while or after it generates.
 
-`python docs/screenshot.py` replaces docs/text.png, audio.png, music.png and why.png. Needs Chromium and the project's
-`dev` extra.
+`python docs/screenshot.py` replaces docs/text.png, audio.png, music.png, training.png and why.png. Needs Chromium and
+the project's `dev` extra.
 """
 
 import shutil
 import socket
+import subprocess
+import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from playwright.sync_api import Page, sync_playwright
@@ -18,8 +22,14 @@ from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 
 DOCS = Path(__file__).resolve().parent
-Tab = Literal["text", "audio", "music", "why"]
+Tab = Literal["text", "audio", "music", "training", "why"]
 TABS: tuple[Tab, ...] = get_args(Tab)
+SMALL = (
+    "--model.block-size 128 --model.n-embd 48 --model.n-hidden 192 --model.n-layer 3 --model.n-head 3 --batch-size 16 "
+    "--model.n-levels 7 --steps 800 --eval-every 80 --eval-windows 32 --optimizer.warmup-steps 40 --sample-tokens 400 "
+    "--threads 1 --no-tensorboard"
+)
+"""Settings of the two runs that are trained for a picture."""
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
 
 
@@ -35,6 +45,8 @@ class Config:
     """Address of an open page; one is opened for the picture unless given."""
     checkpoints: Path = SHIPPED
     """Directory of checkpoints, where the page is opened here."""
+    runs: Path | None = None
+    """Directory of runs for the tab training; without it, two small ones are trained for the picture."""
     prompt: str = ""
     """Text to type, or a file to upload; what the page begins with unless given."""
     length: float = 0
@@ -58,13 +70,26 @@ def main() -> None:
         if config.out
         else [replace(config, tab=tab, out=DOCS / f"{tab}.png", whole=tab != "why") for tab in TABS]
     )
-    page = None if config.url else open_page(config.checkpoints, "127.0.0.1", free_port(), block=False)
-    try:
+    with TemporaryDirectory() as folder, ExitStack() as at_the_end:
+        url = config.url
+        if not url:
+            watched = any(picture.tab == "training" for picture in pictures)
+            runs = config.runs or (train_two(Path(folder)) if watched else None)
+            page = open_page(config.checkpoints, "127.0.0.1", free_port(), runs=runs, block=False)
+            at_the_end.callback(page.close)
+            url = page.local_url
         for picture in pictures:
-            take(picture, page.local_url if page else config.url)
-    finally:
-        if page:
-            page.close()
+            take(picture, url)
+
+
+def train_two(folder: Path) -> Path:
+    """A baseline and its twin on Python's manual, two minutes each. Returns the directory of the runs."""
+    prepare = "prepare_text.py --source builtin --out data/manual"
+    train = f"train_text.py --preset debug --data data/manual {SMALL}"
+    for command in (prepare, *(f"{train} --out runs/manual-{one} --model.mixer {one}" for one in ("none", "haar"))):
+        script, *flags = command.split()
+        subprocess.run([sys.executable, f"{DOCS.parent / 'training' / script}", *flags], cwd=folder, check=True)
+    return folder / "runs"
 
 
 def take(config: Config, url: str) -> None:
@@ -81,7 +106,9 @@ def take(config: Config, url: str) -> None:
         )
         page.goto(url)
         page.get_by_role("tab", name=config.tab.capitalize()).click()
-        if config.tab != "why":
+        if config.tab == "training":
+            page.locator("#training figure").first.wait_for()
+        elif config.tab != "why":
             page.locator(f"#{config.tab}-a :is(.sheet, .figure)").first.wait_for()  # what the tab opens with
             fill(page, config)
         if not config.after:

@@ -65,6 +65,7 @@ ROOMS = {
         "recipe",
         "results",
         "scoring",
+        "runs",
         "openings",
         "modalities",
         "drawing",

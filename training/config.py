@@ -216,13 +216,13 @@ PRESETS: dict[str, Preset] = {
 paper: the paper's shape and 393 million tokens, for one GPU."""
 
 
-NOT_REPEATED = {"resume", "allow_changes", "model.vocab_size", "data_digests", "changes"}
-"""Settings that a command which begins the run anew does not give."""
+NOT_REPEATED = {"resume", "allow_changes", "vocab_size", "data_digests", "changes", "modality", "command"}
+"""What a run.json holds that a command which begins the run anew does not give."""
 
 
 def training_command(settings: dict[str, Any]) -> str:
     """The command that trains with `settings` (`TrainConfig.to_dict`), from the preset that needs the fewest flags."""
-    settings = {name: value for name, value in _complete(settings).items() if name not in NOT_REPEATED}
+    settings = {name: value for name, value in _complete(settings).items() if not NOT_REPEATED & {*name.split(".")}}
 
     def flags(preset: str) -> dict[str, Any]:
         defaults = _flat(PRESETS[preset](data=Path(), out=Path()).to_dict())

@@ -17,13 +17,14 @@ NAMES, LOWEST = 5.5, 97.0
 
 @dataclass(frozen=True)
 class Line:
-    """A line with a band around it, named at its right end."""
+    """A line, named at its right end. It may have a band around it, and a paler line beside it."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    pale: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,15 @@ def chart(plane: Plane, lines: Sequence[Line], description: str, inside: str) ->
 
 
 def _draw(plane: Plane, line: Line, i: int) -> str:
-    def points(values: Sequence[float]) -> list[str]:
-        return [f"{plane.x(x):.2f} {plane.y(y):.2f}" for x, y in zip(line.x, values, strict=True)]
+    def path(kind: str, *values: Sequence[float], end: str = "") -> str:
+        """A path along the first values, and back along the second ones if there are some."""
+        ways = [[f"{plane.x(x):.2f} {plane.y(y):.2f}" for x, y in zip(line.x, of, strict=True)] for of in values]
+        points = ways[0] + [point for way in ways[1:] for point in reversed(way)]
+        return f'<path class="{kind}" d="M{"L".join(points)}{end or "h0" * (len(points) == 1)}"/>'
 
-    band = points(line.low) + points(line.high)[::-1]
-    return f'<g class="line-{i}"><path class="band" d="M{"L".join(band)}Z"/><path d="M{"L".join(points(line.y))}"/></g>'
+    band = path("band", line.low, line.high, end="Z") if line.low else ""
+    pale = path("pale", line.pale) if line.pale else ""
+    return f'<g class="line-{i}">{band}{pale}{path("line", line.y)}</g>'
 
 
 def spread(wanted: Sequence[float]) -> list[float]:

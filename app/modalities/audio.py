@@ -51,6 +51,10 @@ class Audio(AppModality[MuLawTokenizer]):
         whole = round(seconds * rate) if len(waveform) >= LAST_SECONDS * rate else 0
         return Prompt(tokenizer.encode(waveform), title=Path(source).stem, whole=whole)
 
+    def sample_ids(self, path: Path, tokenizer: MuLawTokenizer) -> Tensor:
+        """The samples of a sound that training wrote, as loud as it is."""
+        return tokenizer.encode(read_audio(path, tokenizer.sample_rate, loudness_dbfs=None, last_seconds=LAST_SECONDS))
+
     def examples(self) -> tuple[Example, ...]:
         """The beginnings of six tunes."""
         return MELODIES

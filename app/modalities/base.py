@@ -262,6 +262,15 @@ class AppModality(ABC, Generic[T]):
         """The ids of a prompt, read from `source`, up to a second of its file, at least one."""
         return prompt.ids
 
+    def read_sample(self, path: Path, tokenizer: T) -> Completion:
+        """A sample that training wrote, as a finished result without a prompt. Raises InputError."""
+        ids = self.sample_ids(path, tokenizer)
+        return Completion(ids, 0, len(ids))
+
+    def sample_ids(self, path: Path, tokenizer: T) -> Tensor:
+        """Ids (S,) of such a sample. Raises InputError."""
+        return self.read_prompt(path, tokenizer).ids
+
     def title(self, ids: Tensor, tokenizer: T) -> str:  # noqa: ARG002, for text
         """A few words for a prompt that people know from a result."""
         return ""

@@ -55,6 +55,10 @@ class Music(AppModality[MidiTokenizer]):
         self.check_duration(path, self.seconds(prompt, tokenizer))
         return prompt
 
+    def sample_ids(self, path: Path, tokenizer: MidiTokenizer) -> Tensor:
+        """The events of a piece that training wrote, which needs no child process."""
+        return tokenizer.encode(path)
+
     def examples(self) -> tuple[Example, ...]:
         """The first bars of six pieces."""
         return PIECES

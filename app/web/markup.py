@@ -139,10 +139,19 @@ def no_reports(directory: str) -> str:
 
 def no_checkpoints(name: str, directory: str) -> str:
     """The only line of a tab if there are no checkpoints."""
-    prepare = f"python training/prepare_{name}.py --source builtin --out data/{name}"
-    train = f"python training/train_{name}.py --data data/{name} --out runs/{name}"
     return (
         f'<p class="note">There is no {escape(name)} checkpoint in {escape(directory)}. To train one: '
-        f"<code>{escape(prepare)}</code>, then <code>{escape(train)}</code>, "
-        "then <code>waveletgpt app --checkpoints runs</code>.</p>"
+        f"{_training(name)}, then <code>waveletgpt app --checkpoints runs</code>.</p>"
     )
+
+
+def no_runs(name: str, directory: str) -> str:
+    """What stands in place of a chart if there are no runs of a kind of data."""
+    return f'<p class="note">There is no run of {name} in {escape(directory)}. To begin one: {_training(name)}.</p>'
+
+
+def _training(name: str) -> str:
+    """The commands that train a model on data which need no download."""
+    prepare = f"python training/prepare_{name}.py --source builtin --out data/{name}"
+    train = f"python training/train_{name}.py --data data/{name} --out runs/{name}"
+    return f"<code>{escape(prepare)}</code>, then <code>{escape(train)}</code>"

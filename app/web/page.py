@@ -1,4 +1,4 @@
-"""The page: a tab for each modality, with the checkpoints of one directory, and one that says why."""
+"""The page: a tab for each modality, with the checkpoints of one directory, one for runs, and one that says why."""
 
 import signal
 from collections.abc import Sequence
@@ -25,6 +25,7 @@ from waveletgpt.app.web.components import private
 from waveletgpt.app.web.first import FirstLook, first_look
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
 from waveletgpt.app.web.reports import SHIPPED_REPORTS
+from waveletgpt.app.web.runs import LABEL, Watching
 from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab, list_history
@@ -43,6 +44,8 @@ def build_page(
     device: str = "cpu",
     limits: Limits = Limits(),  # noqa: B008, it is frozen
     visitors: Visitors | None = None,
+    *,
+    runs: Path | None = None,
 ) -> gr.Blocks:
     """Build the page.
 
@@ -52,6 +55,7 @@ def build_page(
         device: what its models compute on, as in `pick_device`.
         limits: what a visitor may ask for.
         visitors: who is there.
+        runs: its runs, to watch while they train; None for no such tab.
 
     Raises:
         InputError: one of the directories or the device does not exist.
@@ -74,6 +78,9 @@ def build_page(
                         arrive(item, handlers[-1])
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
+            if runs:
+                with gr.Tab(LABEL, id="training", elem_id="training-tab") as item:
+                    Watching(runs).connect(tabs, item)
             with gr.Tab("Why", id="why", elem_id="why-tab"):
                 build_why(results)
         if handlers:
@@ -101,6 +108,7 @@ def open_page(
     mcp: bool = False,
     limits: Limits = Limits(),  # noqa: B008, it is frozen
     logins: Sequence[tuple[str, str]] = (),
+    runs: Path | None = None,
     block: bool = True,
 ) -> gr.Blocks:
     """Serve the page on http://host:port.
@@ -114,6 +122,7 @@ def open_page(
         mcp: whether to offer the endpoints as MCP tools too.
         limits: what a visitor may ask for.
         logins: names and passwords that open the page; none if it is open to all.
+        runs: its runs, to watch while they train; None for no such tab.
         block: whether to return only when interrupted, by Ctrl-C or SIGTERM.
 
     Raises:
@@ -126,7 +135,7 @@ def open_page(
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
     visitors = Visitors(Scheduler(limits.places))
-    page = build_page(directory, results, device, limits, visitors)
+    page = build_page(directory, results, device, limits, visitors, runs=runs)
     page.queue(default_concurrency_limit=None, api_open=False)
     # A visitor who has to log in first sees nothing before.
     first = "" if logins else first_look(Library(directory, "text", pick_device(device)))

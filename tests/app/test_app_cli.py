@@ -257,3 +257,10 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_of_a_file(
     assert (status, out) == (1, "")
     assert err == f"error: {name} cannot be written (No space left on device); what was there is kept\n"
     assert [path.name for path in tmp_path.iterdir()] == ["ck"]
+
+
+def test_runs_are_told_from_other_folders(run: Run) -> None:
+    status, _, err = run("runs ck")
+    assert (status, err) == (2, "error: ck holds no runs; give the folder of one, or one that holds such folders\n")
+    status, _, err = run("app --runs nowhere")
+    assert (status, err.splitlines()[-1]) == (2, "error: nowhere is not a directory; give one that holds runs")

@@ -63,6 +63,20 @@ def test_the_same_weights_give_the_same_bytes(tmp_path: Path, modality: str) -> 
     assert sample(tmp_path / "c", modality, 40).read_bytes() != first
 
 
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_noise_is_the_same_at_every_step_and_in_every_run(tmp_path: Path, modality: str) -> None:
+    """Models that find all tokens equally likely write the same, whatever their layers and their other weights."""
+    tokenizer, written = TOKENIZERS[modality], set()
+    for seed, (mixer, step) in enumerate([("none", 10), ("haar", 10), ("haar", 20)]):
+        torch.manual_seed(seed)
+        model = GPT(GPTConfig(tokenizer.vocab_size, 16, 2, 2, 8, 16, mixer=mixer, n_levels=2))
+        torch.nn.init.zeros_(model.head.weight)
+        description = tokenizer.to_dict()
+        path = write_sample(tmp_path / f"{seed}", step, model, modality=modality, tokenizer=description, tokens=40)
+        written.add(path.read_bytes())
+    assert len(written) == 1
+
+
 def test_a_sample_is_known_by_its_step(tmp_path: Path) -> None:
     assert not has_sample(tmp_path, 12)
     sample(tmp_path, "text", 3, step=12)

@@ -22,7 +22,7 @@ from waveletgpt.models.gpt import GPTConfig
 from waveletgpt.models.wavelet import KINDS
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training import trainer
-from waveletgpt.training.config import TrainConfig
+from waveletgpt.training.config import TrainConfig, training_command
 from waveletgpt.training.ranks.devices import pick_precision
 from waveletgpt.training.trainer import dropout_seed, next_pause, steps_within, train
 
@@ -55,6 +55,9 @@ def test_a_run_holds_what_it_promises(debug: Debug, tmp_path: Path, bottles: str
     assert settings["model"]["vocab_size"] == len(set(bottles))
     assert settings["optimizer"]["lr"] == 1e-2
     assert settings["changes"] == []
+    assert settings["modality"] == "text"
+    assert settings["command"] == training_command(settings) == training_command(settings | {"resume": True})
+    assert f"--out {out}" in settings["command"] and "digests" not in settings["command"]
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [10, 20]
     assert [line["tokens"] for line in lines] == [10 * 8 * 64, 20 * 8 * 64]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from waveletgpt.common.curves import Curve, steps_to
+from waveletgpt.common.curves import Curve, speedup, speedup_to
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -36,24 +36,6 @@ class Interval:
 def loss_at(curve: Curve, step: float) -> float:
     """The loss at `step`, which may lie between evaluations. After the last evaluation the loss stays constant."""
     return float(np.interp(step, curve.steps, curve.losses))
-
-
-def speedup_to(run: Curve, baseline: Curve, target: float) -> float:
-    """The baseline's steps to the loss `target` over the run's. Raises ValueError if one never reaches it."""
-    theirs, ours = steps_to(baseline, target), steps_to(run, target)
-    if theirs is None or ours is None:
-        raise ValueError(f"a loss of {target} is not reached by both")
-    return theirs / ours
-
-
-def speedup(run: Curve, baseline: Curve) -> tuple[float, bool]:
-    """The speed-up to the baseline's final loss, and whether the run reaches that loss.
-
-    If it does not, the speed-up is to the run's own final loss, and below 1. So exchanging run and baseline inverts
-    the speed-up.
-    """
-    reached = min(run.losses) <= baseline.losses[-1]
-    return speedup_to(run, baseline, baseline.losses[-1] if reached else run.losses[-1]), reached
 
 
 def mean_speedup(pairs: Pairs) -> tuple[Interval, int]:

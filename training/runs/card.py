@@ -14,8 +14,8 @@ from waveletgpt.training.modalities.base import load_training_modality
 
 CREATIVE_COMMONS = re.compile(r"CC(?:0(?:[ -]1\.0)?|[ -]BY(?:-NC)?(?:-SA|-ND)?[ -]\d\.\d)", re.IGNORECASE)
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-NOT_PORTABLE = {"model", "data_digests", "resume", "allow_changes"}
-"""Settings in a run.json that config.json has elsewhere, or that would differ in a resumed run."""
+NOT_PORTABLE = {"model", "data_digests", "resume", "allow_changes", "modality", "command"}
+"""What a run.json holds that config.json has elsewhere, or that would differ in a resumed run."""
 
 
 def model_card(gpt: GPT, info: CheckpointInfo, row: dict[str, Any], evaluation: str = "") -> str:

@@ -14,7 +14,7 @@ from waveletgpt.common.errors import DiskFullError, InputError
 from waveletgpt.common.files import json_text, lock, read_json, read_text, remove_leftovers, write_text
 from waveletgpt.models.checkpoint import CheckpointInfo, save_checkpoint
 from waveletgpt.models.gpt import GPT
-from waveletgpt.training.config import TrainConfig, as_flags, differences
+from waveletgpt.training.config import TrainConfig, as_flags, differences, training_command
 from waveletgpt.training.data import DatasetInfo
 from waveletgpt.training.optimizer import Optimizers
 from waveletgpt.training.ranks.hardware import hardware_in_words
@@ -69,7 +69,7 @@ class Run:
     """A run in progress. As a context manager it locks the directory, so that no other command trains in it.
 
     state.safetensors  weights, optimizer state and `Progress`: all that resuming needs
-    run.json           the settings
+    run.json           the settings, the kind of data, and the command that begins the run anew
     metrics.jsonl      one line for each evaluation: step, tokens, seconds, train_loss, val_loss
     last/, best/       checkpoints of the last evaluation and of the lowest validation loss
     samples/           what the model generates at each evaluation
@@ -191,7 +191,9 @@ class Run:
 
     def _write_settings(self) -> None:
         with self._with_advice():
-            write_text(self.out / "run.json", json_text(self._recorded_settings(), indent=2) + "\n")
+            settings = self._recorded_settings()
+            facts = {**settings, "modality": self.data.modality, "command": training_command(settings)}
+            write_text(self.out / "run.json", json_text(facts, indent=2) + "\n")
 
     def record(self, train_loss: float, val_loss: float) -> bool:
         """Add an evaluation and save everything. Returns whether its validation loss (nats per token) is the lowest."""

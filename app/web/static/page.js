@@ -20,7 +20,7 @@ document.addEventListener('click', (event) => {
 
 document.addEventListener('click', async (event) => {
   const button = event.target.closest('.copy-text');
-  const text = button?.closest('.result').querySelector('.sheet > div');
+  const text = button?.closest('.result, .command').querySelector('.sheet > div, code');
   if (!text) return;
   await navigator.clipboard.writeText(text.textContent);
   button.textContent = 'Copied';

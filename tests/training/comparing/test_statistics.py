@@ -6,12 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waveletgpt.common.curves import Curve, steps_to
+from waveletgpt.common.curves import Curve, speedup, steps_to
 from waveletgpt.training.comparing.statistics import (
     difference,
     loss_at,
     mean_speedup,
-    speedup,
     speedup_curve,
 )
 from waveletgpt.training.comparing.step_times import ratio
