@@ -1,4 +1,4 @@
-"""The command line: `waveletgpt app`, `generate` and `inspect`. Imports heavy packages only to run a command."""
+"""The command line: `waveletgpt app`, `generate`, `inspect`, `votes`. Imports heavy packages only to run a command."""
 
 import os
 from importlib import import_module
@@ -7,11 +7,11 @@ from typing import Any
 import tyro
 
 from waveletgpt.app.access import read_logins
-from waveletgpt.app.commands import App, Generate, Inspect
+from waveletgpt.app.commands import App, Generate, Inspect, Votes
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
-COMMANDS: Any = App | Generate | Inspect
+COMMANDS: Any = App | Generate | Inspect | Votes
 
 
 def main() -> None:
@@ -30,6 +30,8 @@ def _main() -> None:
         import_module("waveletgpt.app.generate").run(command)
     elif isinstance(command, Inspect):
         import_module("waveletgpt.app.inspection").run(command)
+    elif isinstance(command, Votes):
+        import_module("waveletgpt.app.counting").run(command)
     else:
         logins = read_logins(command.auth)
         # Gradio reads these when it is imported.
@@ -44,6 +46,7 @@ def _main() -> None:
             command.host,
             command.port,
             results=results,
+            votes=command.votes,
             device=command.device,
             mcp=command.mcp,
             limits=command.limits,

@@ -1,4 +1,4 @@
-"""The options of `waveletgpt app`, `waveletgpt generate` and `waveletgpt inspect`."""
+"""The options of `waveletgpt app`, `generate`, `inspect` and `votes`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ KINDS = "|".join(MODALITIES)
 UNITS = ", ".join(f"{modality.unit} of {name}" for name, modality in MODALITIES.items())
 AS_PAGE = "(default: as on the page)"
 SHIPPED = "(default: those that ship with waveletgpt)"
+OWN_VOTES = "(default: waveletgpt/votes.csv in your data folder)"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class App:
     """Directory of checkpoints, of training runs or of comparisons."""
     results: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=SHIPPED)] = None
     """Directory of reports of compare.py, to show."""
+    votes: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=OWN_VOTES)] = None
+    """CSV file that keeps the votes of the blind test."""
     device: str = "cpu"
     """Device to compute on: cpu, cuda, or auto, which is CUDA if there is a GPU. Recipes promise equal bytes on a CPU
     only."""
@@ -87,3 +90,13 @@ class Inspect:
     """Directory of the checkpoint."""
     device: str = "cpu"
     """Device whose speed to measure: cpu, cuda, or auto, which is CUDA if there is a GPU."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Print what the votes of the blind test say about each pair of checkpoints."""
+
+    file: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(help_behavior_hint=OWN_VOTES)] = None
+    """CSV file of votes."""
+    checkpoints: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=SHIPPED)] = None
+    """Directory of the checkpoints, which know their losses."""
