@@ -66,6 +66,7 @@ ROOMS = {
         "openings",
         "modalities",
         "drawing",
+        "votes",
     },
 }
 """The modules of its own folder that each part may import beside itself; docs/architecture.md says why."""

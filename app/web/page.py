@@ -1,4 +1,4 @@
-"""The page: a tab for each modality, with the checkpoints of one directory, and one that says why."""
+"""The page: a tab for each modality, with the checkpoints of one directory, a blind test, and one that says why."""
 
 import signal
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ from waveletgpt.app.web.reports import SHIPPED_REPORTS
 from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab, list_history
+from waveletgpt.app.web.which import build_which
 from waveletgpt.app.web.why import build_why
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
@@ -43,6 +44,8 @@ def build_page(
     device: str = "cpu",
     limits: Limits = Limits(),  # noqa: B008, it is frozen
     visitors: Visitors | None = None,
+    *,
+    votes: Path | None = None,
 ) -> gr.Blocks:
     """Build the page.
 
@@ -52,6 +55,7 @@ def build_page(
         device: what its models compute on, as in `pick_device`.
         limits: what a visitor may ask for.
         visitors: who is there.
+        votes: the file of the blind test's votes; None for the user's own.
 
     Raises:
         InputError: one of the directories or the device does not exist.
@@ -74,6 +78,8 @@ def build_page(
                         arrive(item, handlers[-1])
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
+            with gr.Tab("Which?", id="which", elem_id="which-tab") as item:
+                build_which(item, libraries, modalities, visitors, votes)
             with gr.Tab("Why", id="why", elem_id="why-tab"):
                 build_why(results)
         if handlers:
@@ -97,6 +103,7 @@ def open_page(
     port: int,
     *,
     results: Path = SHIPPED_REPORTS,
+    votes: Path | None = None,
     device: str = "cpu",
     mcp: bool = False,
     limits: Limits = Limits(),  # noqa: B008, it is frozen
@@ -110,6 +117,7 @@ def open_page(
         host: address to serve it on.
         port: port to serve it on.
         results: its reports of comparisons.
+        votes: the file of the blind test's votes; None for the user's own.
         device: what its models compute on, as in `pick_device`.
         mcp: whether to offer the endpoints as MCP tools too.
         limits: what a visitor may ask for.
@@ -126,7 +134,7 @@ def open_page(
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
     visitors = Visitors(Scheduler(limits.places))
-    page = build_page(directory, results, device, limits, visitors)
+    page = build_page(directory, results, device, limits, visitors, votes=votes)
     page.queue(default_concurrency_limit=None, api_open=False)
     # A visitor who has to log in first sees nothing before.
     first = "" if logins else first_look(Library(directory, "text", pick_device(device)))

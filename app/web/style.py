@@ -30,4 +30,4 @@ THEME = gr.themes.Default(
     slider_color="*primary_600",
 )
 
-CSS = "".join(script(name) for name in ("page.css", "figure.css", "transport.css", "why.css"))
+CSS = "".join(script(name) for name in ("page.css", "figure.css", "transport.css", "which.css", "why.css"))
