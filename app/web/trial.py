@@ -4,7 +4,7 @@ import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any
 from uuid import uuid4
 
+from waveletgpt.app.checkpoints import LoadedCheckpoint
 from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.recipe import to_word
 from waveletgpt.app.results import Entries, Result, grow, load_named, new_result, ongoing
@@ -191,14 +192,21 @@ def drawn(modality: AppModality[Any], entries: Entries, names: Sequence[Any], se
         raise InputError("these two checkpoints are the same; choose two different ones")
     length = min(SHORT.get(modality.name, modality.length_on_page.default), modality.length_on_page.highest)
     settings = default_settings(modality, entries.get(b.name)) | {"seed": seed}
-    example = secrets.choice(["", *(one.name for one in modality.examples())])
     keep = min(max(length * modality.units_each, modality.keep.lowest), modality.keep.highest)
     results = []
-    for one in loaded:
-        prompt: Prompt | None = modality.kept_prompt(None, keep, one.tokenizer, example)
+    for one, prompt in zip(loaded, beginning(modality, loaded, keep), strict=True):
         count = modality.tokens_for(length, one.tokenizer)
         results.append(new_result(modality, one, prompt, count, Settings(**settings).sampling()))
     return results
+
+
+def beginning(modality: AppModality[Any], loaded: Sequence[LoadedCheckpoint], keep: float) -> list[Prompt | None]:
+    """The end of a ready-made prompt that all checkpoints know the tokens of, or no prompt, by chance."""
+    names = ["", *(one.name for one in modality.examples())]
+    for name in secrets.SystemRandom().sample(names, len(names)):
+        with suppress(InputError):
+            return [modality.kept_prompt(None, keep, one.tokenizer, name) for one in loaded]
+    return [None for _ in loaded]
 
 
 def made(

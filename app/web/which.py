@@ -293,7 +293,7 @@ def tally_of(count: Tally, modality: AppModality[Any], a: Known, b: Known) -> st
     share = 100 * count.for_b / count.decided
     return (
         f'<div class="tally"><p>Of {count.decided} vote{"s" * (count.decided != 1)} with a preference, <b>{count.for_b}'
-        f" ({share:.0f} %</b>, 95 % interval {low:.0f} to {high:.0f} %) prefer <b>{name}</b>, where chance gives 50 %; "
+        f"</b> ({share:.0f} %, 95 % interval {low:.0f} to {high:.0f} %) prefer <b>{name}</b>, where chance gives 50 %; "
         f'{undecided}.</p><div class="interval" aria-hidden="true"><i style="left:{low:.1f}%;width:{high - low:.1f}%">'
         f'</i><b style="left:{share:.1f}%"></b><span>0 %</span><span>chance</span><span>100 %</span></div>'
         f'<p class="note">{loss.strip()}</p></div>'

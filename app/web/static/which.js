@@ -60,9 +60,13 @@ const update = () => {
   }
   if (props.value && props.value.tries !== tries) sent = false; // the vote could not be kept
   tries = props.value?.tries ?? 0;
-  const wasHere = root.contains(document.activeElement);
   draw();
-  if (wasHere && root.hidden) tab.querySelector('.generate').focus({ preventScroll: true });
+  if (!sent || !root.hidden) return;
+  sent = false;
+  const { activeElement } = document;  // the button that was pressed is disabled, so nothing may have the focus
+  if (activeElement === document.body || root.contains(activeElement)) {
+    tab.querySelector('.generate').focus({ preventScroll: true });
+  }
 };
 
 // The transport tells of every part of a sound that was heard.
