@@ -1,13 +1,14 @@
 """Take pictures of the page: those of README.md, or with --out one of a tab while or after it generates.
 
-`python docs/screenshot.py` replaces docs/text.png, audio.png, music.png and why.png. Needs Chromium and the project's
-`dev` extra.
+`python docs/screenshot.py` replaces docs/text.png, audio.png, music.png, which.png and why.png. Needs Chromium and
+the project's `dev` extra.
 """
 
 import shutil
 import socket
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 from playwright.sync_api import Page, sync_playwright
@@ -18,7 +19,7 @@ from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 
 DOCS = Path(__file__).resolve().parent
-Tab = Literal["text", "audio", "music", "why"]
+Tab = Literal["text", "audio", "music", "which", "why"]
 TABS: tuple[Tab, ...] = get_args(Tab)
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
 
@@ -58,13 +59,15 @@ def main() -> None:
         if config.out
         else [replace(config, tab=tab, out=DOCS / f"{tab}.png", whole=tab != "why") for tab in TABS]
     )
-    page = None if config.url else open_page(config.checkpoints, "127.0.0.1", free_port(), block=False)
-    try:
-        for picture in pictures:
-            take(picture, page.local_url if page else config.url)
-    finally:
-        if page:
-            page.close()
+    with TemporaryDirectory() as folder:  # for the vote of the picture, which is nobody's
+        votes = Path(folder, "votes.csv")
+        page = None if config.url else open_page(config.checkpoints, "127.0.0.1", free_port(), votes=votes, block=False)
+        try:
+            for picture in pictures:
+                take(picture, page.local_url if page else config.url)
+        finally:
+            if page:
+                page.close()
 
 
 def take(config: Config, url: str) -> None:
@@ -81,13 +84,25 @@ def take(config: Config, url: str) -> None:
         )
         page.goto(url)
         page.get_by_role("tab", name=config.tab.capitalize()).click()
-        if config.tab != "why":
+        if config.tab == "which":
+            vote(page, cast=not config.url)
+        elif config.tab != "why":
             page.locator(f"#{config.tab}-a :is(.sheet, .figure)").first.wait_for()  # what the tab opens with
             fill(page, config)
         if not config.after:
             page.wait_for_timeout(1000)  # until fades have ended and the models have scored each other
         page.screenshot(path=config.out, full_page=config.whole)
         browser.close()
+
+
+def vote(page: Page, *, cast: bool) -> None:
+    """Read a pair of the blind test, and vote for the first unless the page is somebody's."""
+    panel = page.locator("#which-tab")
+    panel.get_by_role("button", name="New pair").click()
+    panel.get_by_text("Which one is better?").wait_for(timeout=600_000)
+    if cast:
+        panel.get_by_role("button", name="1 is better").click()
+        panel.locator(".names").wait_for()
 
 
 def fill(page: Page, config: Config) -> None:
