@@ -120,7 +120,7 @@ def test_the_command_prints_a_row_for_each_pair(
     tmp_path: Path, tiny_checkpoints: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "votes.csv"
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "80")
     a, b = (one for one in find_checkpoints(tiny_checkpoints) if one.info.modality == "music")
     names = {"checkpoint_a": a.name, "checkpoint_b": b.name, "side_1": a.name}
     music = replace(VOTE, modality="music", digest_a=a.digest, digest_b=b.digest, preferred=b.name, **names)
@@ -128,8 +128,8 @@ def test_the_command_prints_a_row_for_each_pair(
         add_vote(path, vote)
     counting.run(Votes(path, tiny_checkpoints))
     told = " ".join(capsys.readouterr().out.split())
-    assert 'text plain wave, "1" 1 0 100% 21 to 100 % not known' in told
-    assert "music music-baseline music-haar 4 1 67% 21 to 94 % +0.000 nats per event" in told
+    assert 'text plain 1 0 100% 21 to 100 % not known wave, "1"' in told
+    assert "music music-baseline 4 1 67% 21 to 94 % +0.000 music-haar nats per event" in told
 
 
 def test_the_command_says_where_no_votes_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
