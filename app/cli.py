@@ -7,12 +7,12 @@ from typing import Any
 import tyro
 
 from waveletgpt.app.access import read_logins
-from waveletgpt.app.commands import App, Generate, Inspect, Novelty, Runs
+from waveletgpt.app.commands import App, Generate, Inspect, Novelty, Runs, Votes
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
-COMMANDS: Any = App | Generate | Inspect | Novelty | Runs
-RUN = {Generate: "generate", Inspect: "inspection", Novelty: "novelty", Runs: "run_table"}
+COMMANDS: Any = App | Generate | Inspect | Novelty | Runs | Votes
+RUN = {Generate: "generate", Inspect: "inspection", Novelty: "novelty", Runs: "run_table", Votes: "counting"}
 """The modules of the commands beside `app`, each with a function `run`."""
 
 
@@ -44,6 +44,7 @@ def _main() -> None:
             command.host,
             command.port,
             results=results,
+            votes=command.votes,
             device=command.device,
             mcp=command.mcp,
             limits=command.limits,

@@ -1,4 +1,4 @@
-"""The options of `waveletgpt app`, `waveletgpt generate`, `waveletgpt inspect` and `waveletgpt runs`."""
+"""The options of `waveletgpt` and its commands."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ KINDS = "|".join(MODALITIES)
 UNITS = ", ".join(f"{modality.unit} of {name}" for name, modality in MODALITIES.items())
 AS_PAGE = "(default: as on the page)"
 SHIPPED = "(default: those that ship with waveletgpt)"
+OWN_VOTES = "(default: waveletgpt/votes.csv in your data folder)"
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class App:
     """Directory of reports of compare.py, to show."""
     runs: Annotated[Path | None, tyro.conf.arg(help_behavior_hint="(default: no such tab)")] = None
     """Directory of training runs, to watch while they train, on a tab of their own."""
+    votes: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=OWN_VOTES)] = None
+    """CSV file that keeps the votes of the blind test."""
     device: str = "cpu"
     """Device to compute on: cpu, cuda, or auto, which is CUDA if there is a GPU. Recipes promise equal bytes on a CPU
     only."""
@@ -113,3 +116,13 @@ class Runs:
 
     directory: tyro.conf.Positional[Path]
     """Directory that holds runs."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Print what the votes of the blind test say about each pair of checkpoints."""
+
+    file: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(help_behavior_hint=OWN_VOTES)] = None
+    """CSV file of votes."""
+    checkpoints: Annotated[Path | None, tyro.conf.arg(help_behavior_hint=SHIPPED)] = None
+    """Directory of the checkpoints, which know their losses."""

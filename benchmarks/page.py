@@ -32,7 +32,7 @@ from waveletgpt.common.files import json_text
 from waveletgpt.common.progress import progress_bar
 
 QUIET = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-sync"
-TABS = ("text", "audio", "music", "why")
+TABS = ("text", "audio", "music", "which", "why")
 PATIENCE = 120_000  # milliseconds
 LOOK = 20  # milliseconds between two looks at the page
 
@@ -172,7 +172,7 @@ class Visits:
             page.goto(self.url)
             for tab in TABS:
                 page.get_by_role("tab", name=tab.capitalize()).click()
-                if tab != "why":
+                if tab not in ("which", "why"):
                     page.locator(f"#{tab}-a :is(.sheet, .figure)").first.wait_for()
                 page.wait_for_timeout(1500)
                 violations = Axe().run(page).response["violations"]
@@ -181,7 +181,7 @@ class Visits:
                     "sideways": page.evaluate("document.documentElement.scrollWidth - innerWidth"),
                     "smallest_target": min(page.evaluate(SMALL_TARGETS)),
                 }
-                if tab != "why":
+                if tab not in ("which", "why"):
                     found[tab]["presses_to_generate"] = presses_to_generate(page, tab)
         return found
 

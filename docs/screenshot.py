@@ -1,6 +1,6 @@
 """Take pictures of the page: those of README.md, or with --out one of a tab while or after it generates.
 
-`python docs/screenshot.py` replaces docs/text.png, audio.png, music.png, training.png and why.png. Needs Chromium and
+`python docs/screenshot.py` replaces the pictures in docs/ of all tabs. Needs Chromium and
 the project's `dev` extra.
 """
 
@@ -22,7 +22,7 @@ from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import InputError, run_command
 
 DOCS = Path(__file__).resolve().parent
-Tab = Literal["text", "audio", "music", "training", "why"]
+Tab = Literal["text", "audio", "music", "which", "training", "why"]
 TABS: tuple[Tab, ...] = get_args(Tab)
 SMALL = (
     "--model.block-size 128 --model.n-embd 48 --model.n-hidden 192 --model.n-layer 3 --model.n-head 3 --batch-size 16 "
@@ -75,7 +75,8 @@ def main() -> None:
         if not url:
             watched = any(picture.tab == "training" for picture in pictures)
             runs = config.runs or (train_two(Path(folder)) if watched else None)
-            page = open_page(config.checkpoints, "127.0.0.1", free_port(), runs=runs, block=False)
+            votes = Path(folder, "votes.csv")  # for the vote of the picture, which is nobody's
+            page = open_page(config.checkpoints, "127.0.0.1", free_port(), runs=runs, votes=votes, block=False)
             at_the_end.callback(page.close)
             url = page.local_url
         for picture in pictures:
@@ -108,6 +109,8 @@ def take(config: Config, url: str) -> None:
         page.get_by_role("tab", name=config.tab.capitalize()).click()
         if config.tab == "training":
             page.locator("#training figure").first.wait_for()
+        elif config.tab == "which":
+            vote(page, cast=not config.url)
         elif config.tab != "why":
             page.locator(f"#{config.tab}-a :is(.sheet, .figure)").first.wait_for()  # what the tab opens with
             fill(page, config)
@@ -115,6 +118,16 @@ def take(config: Config, url: str) -> None:
             page.wait_for_timeout(1000)  # until fades have ended and the models have scored each other
         page.screenshot(path=config.out, full_page=config.whole)
         browser.close()
+
+
+def vote(page: Page, *, cast: bool) -> None:
+    """Read a pair of the blind test, and vote for the first unless the page is somebody's."""
+    panel = page.locator("#which-tab")
+    panel.get_by_role("button", name="New pair").click()
+    panel.get_by_text("Which one is better?").wait_for(timeout=600_000)
+    if cast:
+        panel.get_by_role("button", name="1 is better").click()
+        panel.locator(".names").wait_for()
 
 
 def fill(page: Page, config: Config) -> None:

@@ -70,6 +70,7 @@ ROOMS = {
         "modalities",
         "drawing",
         "instruments",
+        "votes",
     },
 }
 """The modules of its own folder that each part may import beside itself; docs/architecture.md says why."""

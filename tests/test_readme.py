@@ -64,7 +64,7 @@ def reduced(line: str) -> list[str]:
     elif script == "publish":
         words = with_flag(with_flag(words, "--run", "runs/text-debug"), "--samples", "2")
         words = with_flag(words, "--out", "published")  # checkpoints/ is the project's own
-    elif words[:2] not in (["waveletgpt", "inspect"], ["waveletgpt", "runs"]):
+    elif words[0] != "waveletgpt" or words[1] not in {"inspect", "novelty", "runs", "votes"}:
         assert words[:2] == ["waveletgpt", "generate"], f"this test does not know the command {line}"
         words = with_flag(words, "--length", LENGTHS[words[2]])
     return words

@@ -42,8 +42,8 @@ class Novelty:
         low, middle, high = self.usual
         much = "more than is usual" if self.shared > high else "less than is usual" if self.shared < low else "usual"
         return (
-            f"Held-out passages of this length, which no model has seen, share {middle:g} ({low:g} to {high:g} in eight "
-            f"of ten), so this is {much}."
+            f"Held-out passages of this length, which no model has seen, share {middle:g} ({low:g} to {high:g} in "
+            f"eight of ten), so this is {much}."
         )
 
     @property

@@ -1,4 +1,4 @@
-"""The page: a tab for each modality, with the checkpoints of one directory, one for runs, and one that says why."""
+"""The page: a tab for each modality, a blind test, training runs, and why."""
 
 import signal
 from collections.abc import Sequence
@@ -29,6 +29,7 @@ from waveletgpt.app.web.runs import LABEL, Watching
 from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab, list_history
+from waveletgpt.app.web.which import build_which
 from waveletgpt.app.web.why import build_why
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
@@ -46,6 +47,7 @@ def build_page(
     visitors: Visitors | None = None,
     *,
     runs: Path | None = None,
+    votes: Path | None = None,
 ) -> gr.Blocks:
     """Build the page.
 
@@ -56,6 +58,7 @@ def build_page(
         limits: what a visitor may ask for.
         visitors: who is there.
         runs: its runs, to watch while they train; None for no such tab.
+        votes: the file of the blind test's votes; None for the user's own.
 
     Raises:
         InputError: one of the directories or the device does not exist.
@@ -78,6 +81,8 @@ def build_page(
                         arrive(item, handlers[-1])
                     else:
                         gr.HTML(no_checkpoints(name, str(directory)))
+            with gr.Tab("Which?", id="which", elem_id="which-tab") as item:
+                build_which(item, libraries, modalities, visitors, votes)
             if runs:
                 with gr.Tab(LABEL, id="training", elem_id="training-tab") as item:
                     Watching(runs).connect(tabs, item)
@@ -104,6 +109,7 @@ def open_page(
     port: int,
     *,
     results: Path = SHIPPED_REPORTS,
+    votes: Path | None = None,
     device: str = "cpu",
     mcp: bool = False,
     limits: Limits = Limits(),  # noqa: B008, it is frozen
@@ -118,6 +124,7 @@ def open_page(
         host: address to serve it on.
         port: port to serve it on.
         results: its reports of comparisons.
+        votes: the file of the blind test's votes; None for the user's own.
         device: what its models compute on, as in `pick_device`.
         mcp: whether to offer the endpoints as MCP tools too.
         limits: what a visitor may ask for.
@@ -135,7 +142,7 @@ def open_page(
         raise InputError(f"--port is {port}; it must be from 1 to 65535")
     torch.set_num_threads(1)  # a token is too little work to split: more threads are slower
     visitors = Visitors(Scheduler(limits.places))
-    page = build_page(directory, results, device, limits, visitors, runs=runs)
+    page = build_page(directory, results, device, limits, visitors, runs=runs, votes=votes)
     page.queue(default_concurrency_limit=None, api_open=False)
     # A visitor who has to log in first sees nothing before.
     first = "" if logins else first_look(Library(directory, "text", pick_device(device)))

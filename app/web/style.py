@@ -30,5 +30,5 @@ THEME = gr.themes.Default(
     slider_color="*primary_600",
 )
 
-SHEETS = ("page", "figure", "lines", "transport", "looking", "scales", "why", "runs")
+SHEETS = ("page", "figure", "lines", "transport", "looking", "scales", "which", "why", "runs")
 CSS = "".join(script(f"{name}.css") for name in SHEETS)

@@ -23,8 +23,8 @@ TRANSPORT_HTML = """<div class="transport" role="group" aria-label="Player" data
 <button type="button" aria-label="Play"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M8 5v14l11-7z"/></svg>
 </button>
 <div class="choice" role="radiogroup" aria-label="Card to hear">
-<label><input type="radio" name="NAME-heard" checked aria-label="A"><span aria-hidden="true">A</span></label>
-<label><input type="radio" name="NAME-heard" aria-label="B"><span aria-hidden="true">B</span></label>
+<label><input type="radio" name="NAME-heard" checked aria-label="LEFT"><span aria-hidden="true">LEFT</span></label>
+<label><input type="radio" name="NAME-heard" aria-label="RIGHT"><span aria-hidden="true">RIGHT</span></label>
 </div>
 <input type="range" min="0" max="1" step="any" value="0" aria-label="Position">
 <span class="time"></span>
@@ -52,11 +52,17 @@ def read_sound(name: str, path: str | Path) -> Sound:
     return Sound(name, torch.from_numpy(samples.mean(axis=1)), rate, Path(path))
 
 
-def transport(name: str) -> gr.HTML:
-    """The component of the tab whose elem_id is `<name>-tab`. It is hidden while no card has a sound."""
+def transport(name: str, cards: Sequence[str] = ("A", "B")) -> gr.HTML:
+    """The component of the tab whose elem_id is `<name>-tab`. It is hidden while no card has a sound.
+
+    Args:
+        name: of the tab.
+        cards: what people call the two cards.
+    """
+    left, right = cards
     return gr.HTML(
         None,
-        html_template=TRANSPORT_HTML.replace("NAME", name),
+        html_template=TRANSPORT_HTML.replace("NAME", name).replace("LEFT", left).replace("RIGHT", right),
         js_on_load=(STATIC / "transport.js").read_text("utf-8"),
         elem_id=f"{name}-transport",
         elem_classes="dock",

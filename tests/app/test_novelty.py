@@ -40,8 +40,8 @@ def test_a_copy_is_told_from_something_new(indexed: Path, tmp_path: Path, capsys
     story = tmp_path / "story.txt"
     for text, told in (
         (
-            'She said: "he took his HAT, and went" away',
-            ["8 words", "6 in a row", "novel.txt", "he took his HAT, and went"],
+            "She said <he took his HAT, and went> away",
+            ["9 words", "6 in a row", "novel.txt", "he took his HAT, and went"],
         ),
         ("Nothing of this stands there at all", ["fewer than 4 in a row"]),
     ):

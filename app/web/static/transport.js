@@ -18,6 +18,7 @@ const slider = root.querySelector('input[type=range]');
 const time = root.querySelector('.time');
 const match = root.querySelector('input[type=checkbox]');
 const choices = [...root.querySelectorAll('input[type=radio]')];
+const labels = [...root.querySelectorAll('.choice span')].map((span) => span.textContent);
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 const life = new AbortController(); // ends the listeners outside of `element`
 
@@ -50,6 +51,7 @@ let heard = 0;
 let playing = false;
 let waiting = false; // for more of a sound that is played faster than it grows
 let position = 0; // seconds, while paused
+let told = 0; // seconds up to which the tab knows what was heard
 let origin = 0; // time of the audio context at which the position is 0, while playing
 
 const given = () => props.value || { version: null, cards: [null, null] };
@@ -88,6 +90,14 @@ const mix = () => {
   voices.forEach((voice, i) => voice?.level.gain.setTargetAtTime(gain(i), page.context.currentTime, FADE));
 };
 
+// What counts how long each card was heard listens to the tab for this.
+const tell = () => {
+  const to = Math.min(now(), cards[heard]?.buffer.duration ?? 0);
+  if (to <= told) return;
+  tab.dispatchEvent(new CustomEvent('heard', { detail: { card: heard, from: told, to } }));
+  told = to;
+};
+
 const pause = () => {
   waiting = false;
   if (!playing) return draw();
@@ -99,7 +109,7 @@ const pause = () => {
 const self = { pause };
 
 const seek = (seconds) => {
-  position = Math.min(Math.max(0, seconds), length());
+  position = told = Math.min(Math.max(0, seconds), length());
   if (playing) {
     origin = page.context.currentTime + AHEAD - position;
     [0, 1].forEach(begin);
@@ -124,6 +134,7 @@ const isGrowing = (i) => Boolean(given().cards[i]?.pcm);
 
 const choose = (i) => {
   if (choices[i].disabled) return;
+  if (playing) tell();
   heard = i;
   choices[i].checked = true;
   if (playing) mix();
@@ -132,6 +143,7 @@ const choose = (i) => {
 
 const follow = () => {
   if (!playing) return;
+  tell();
   if (!root.isConnected || now() >= (cards[heard]?.buffer.duration ?? 0)) {
     pause();
     waiting = root.isConnected && isGrowing(heard);
@@ -216,7 +228,7 @@ const update = () => {
   }
   root.hidden = !value.cards.some(Boolean);
   choices.forEach((choice, i) => {
-    const name = value.cards[i]?.name ?? `${'AB'[i]}: no sound`;
+    const name = value.cards[i]?.name ?? `${labels[i]}: no sound`;
     choice.disabled = !value.cards[i];
     set(choice, 'aria-label', name);
     set(choice.parentElement, 'title', name);
@@ -226,7 +238,7 @@ const update = () => {
   match.parentElement.hidden = !both;
   if (both) {
     const [a, b] = value.cards.map((card) => (20 * Math.log10(card.gain)).toFixed(1).replace('-', '\u2212'));
-    match.parentElement.title = `A ${a} dB, B ${b} dB: both as loud as the quieter one`;
+    match.parentElement.title = `${labels[0]} ${a} dB, ${labels[1]} ${b} dB: both as loud as the quieter one`;
   }
   value.cards.forEach(load);
   draw();

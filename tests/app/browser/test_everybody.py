@@ -90,7 +90,7 @@ def test_axe_finds_nothing_serious(new_page: Page, page_url: str, width: int, da
     page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
     page.goto(page_url)
     expect(page.locator("body")).to_have_class(re.compile("dark" if dark else "^(?!.*dark)"))
-    for name in ("text", "audio", "music", "why"):
+    for name in ("text", "audio", "music", "which", "why"):
         page.get_by_role("tab", name=name.capitalize()).click()
         if name == "text":
             generate(page.locator("#text-tab"), "10")
@@ -105,9 +105,9 @@ def test_axe_finds_nothing_serious(new_page: Page, page_url: str, width: int, da
 def test_a_phone_shows_the_results_and_never_scrolls_sideways(page: Page, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "long.wav", np.zeros(240 * 4000), 4000)  # whose waveform is wider than a phone
     page.set_viewport_size({"width": 390, "height": 800})
-    for name in ("text", "audio", "music", "why"):
+    for name in ("text", "audio", "music", "which", "why"):
         page.get_by_role("tab", name=name.capitalize()).click()
-        if name != "why":
+        if name not in ("which", "why"):
             expect(page.locator(f"#{name}-tab").get_by_role("button", name="Generate")).to_be_visible()
         if name == "audio":
             page.locator("#audio-prompt input[type=file]").set_input_files(tmp_path / "long.wav")
