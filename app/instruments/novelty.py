@@ -85,6 +85,8 @@ def _read(path: Path, _changed: int) -> Index:
 
 def novelty(index: Index, loaded: LoadedCheckpoint, ids: Tensor) -> Novelty:
     """How new ids (T,) are, as the checkpoint's tokenizer knows them."""
+    if loaded.tokenizer.kind not in NAMES:
+        raise InputError(f"{loaded.name} has no {', '.join(NAMES.values())} that could be compared")
     units, name = cut(loaded.tokenizer, ids), NAMES[loaded.tokenizer.kind]
     run, count = index.longest_run(units.hashes), len(units.hashes)
     usual = index.usual_run(count)

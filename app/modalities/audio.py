@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from waveletgpt.app.drawing.figures import SoundAxes, sound_axes, sound_figure
-from waveletgpt.app.modalities.base import AppModality, Clip, Extent, Prompt, PromptField
+from waveletgpt.app.modalities.base import AppModality, Clip, Prompt, PromptField
+from waveletgpt.app.modalities.extent import Extent
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.prompts.melodies import MELODIES, SAMPLE_RATE, sound
 from waveletgpt.app.recipe import marked

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 from torch import Tensor
 
 from waveletgpt.app.access import Limits
+from waveletgpt.app.modalities.extent import Extent
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.recipe import Recipe
 from waveletgpt.app.streaming import MOST_TOKENS, Completion
@@ -23,16 +24,6 @@ from waveletgpt.models.checkpoint import CheckpointInfo
 from waveletgpt.tokenizers.registry import Tokenizer
 
 T = TypeVar("T", bound=Tokenizer)
-
-
-@dataclass(frozen=True)
-class Extent:
-    """Bounds, step and default of a length that people choose on the page, in the modality's unit."""
-
-    default: float
-    lowest: float
-    highest: float
-    step: float
 
 
 @dataclass(frozen=True)
@@ -122,11 +113,11 @@ class AppModality(ABC, Generic[T]):
             raise InputError(
                 f"--max-length of {self.name} is {highest:g} {self.unit}; it must be {self.length.lowest:g} or more"
             )
-        mine.length = _up_to(self.length, highest)
+        mine.length = self.length.up_to(highest)
         if self.name in limits.max_length:
             step = self.length_on_page.step
             steps = max(1, math.floor(highest / self.units_each / step + 1e-9))
-            mine.length_on_page = _up_to(self.length_on_page, round(steps * step, 6))
+            mine.length_on_page = self.length_on_page.up_to(round(steps * step, 6))
         mine.most_variations, mine.longest_upload = limits.max_variations, limits.max_duration
         return mine
 
@@ -336,12 +327,6 @@ class AppModality(ABC, Generic[T]):
             used, given = self.describe(len(kept), tokenizer), self.describe(whole, tokenizer)
             note = f"{note}; " * bool(note) + f"only the end of the prompt is used, {used} of {given}"
         return replace(prompt, ids=kept, note=note)
-
-
-def _up_to(extent: Extent, highest: float) -> Extent:
-    """An extent with another highest value."""
-    lowest = min(extent.lowest, highest)
-    return replace(extent, lowest=lowest, highest=highest, default=min(extent.default, highest))
 
 
 @cache

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from waveletgpt.app.drawing.figures import Notes, RollAxes, piano_roll_figure, roll_axes
 from waveletgpt.app.drawing.heat import in_levels
-from waveletgpt.app.modalities.base import AppModality, Extent, Prompt, PromptField
+from waveletgpt.app.modalities.base import AppModality, Prompt, PromptField
+from waveletgpt.app.modalities.extent import Extent
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.prompts.notation import play
 from waveletgpt.app.prompts.pieces import PIECES

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from waveletgpt.app.drawing.heat import in_levels
-from waveletgpt.app.modalities.base import AppModality, Extent, Prompt, PromptField
+from waveletgpt.app.modalities.base import AppModality, Prompt, PromptField
+from waveletgpt.app.modalities.extent import Extent
 from waveletgpt.app.prompts.example import Example, find_example
 from waveletgpt.app.prompts.openings import OPENINGS
 from waveletgpt.app.prompts.typed import in_alphabet

@@ -9,7 +9,8 @@ import gradio as gr
 from gradio.components import Component
 
 from waveletgpt.app.checkpoints import CheckpointEntry
-from waveletgpt.app.modalities.base import AppModality, Extent
+from waveletgpt.app.modalities.base import AppModality
+from waveletgpt.app.modalities.extent import Extent
 from waveletgpt.app.web.inputs import Settings
 from waveletgpt.app.web.instruments import LookingComponents, NoveltyComponents, ScalesComponents
 from waveletgpt.app.web.markup import about, blank

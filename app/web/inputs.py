@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from waveletgpt.app.checkpoints import LoadedCheckpoint
-from waveletgpt.app.modalities.base import AppModality, Extent, Prompt
+from waveletgpt.app.modalities.base import AppModality, Prompt
+from waveletgpt.app.modalities.extent import Extent
 from waveletgpt.app.recipe import from_word
 from waveletgpt.app.results import Entries, Result, Results, load_named, new_result, remade
 from waveletgpt.app.web.session import CARDS

@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 from toy.tokenizers.bases import BaseTokenizer
 
-from waveletgpt.app.modalities.base import AppModality, Extent, Prompt, PromptField
+from waveletgpt.app.modalities.base import AppModality, Prompt, PromptField
+from waveletgpt.app.modalities.extent import Extent
 from waveletgpt.app.streaming import Completion
 from waveletgpt.common.files import write_text
 
