@@ -24,6 +24,8 @@ from waveletgpt.common.errors import InputError, run_command
 DOCS = Path(__file__).resolve().parent
 Tab = Literal["text", "audio", "music", "which", "training", "why"]
 TABS: tuple[Tab, ...] = get_args(Tab)
+Instrument = Literal["", "surprise", "scales", "new"]
+INSTRUMENTS: dict[Instrument, Tab] = {"surprise": "text", "scales": "audio", "new": "music"}
 SMALL = (
     "--model.block-size 128 --model.n-embd 48 --model.n-hidden 192 --model.n-layer 3 --model.n-head 3 --batch-size 16 "
     "--model.n-levels 7 --steps 800 --eval-every 80 --eval-windows 32 --optimizer.warmup-steps 40 --sample-tokens 400 "
@@ -41,6 +43,8 @@ class Config:
     """PNG to write; without it, all pictures of README.md."""
     tab: Tab = "text"
     """Tab to show."""
+    instrument: Instrument = ""
+    """Instrument below the cards to use, with the cards above it; the prompt bar is then left out."""
     url: str = ""
     """Address of an open page; one is opened for the picture unless given."""
     checkpoints: Path = SHIPPED
@@ -69,6 +73,10 @@ def main() -> None:
         [config]
         if config.out
         else [replace(config, tab=tab, out=DOCS / f"{tab}.png", whole=tab != "why") for tab in TABS]
+        + [
+            replace(config, tab=tab, out=DOCS / f"{instrument}.png", whole=True, instrument=instrument)
+            for instrument, tab in INSTRUMENTS.items()
+        ]
     )
     with TemporaryDirectory() as folder, ExitStack() as at_the_end:
         url = config.url
@@ -114,6 +122,7 @@ def take(config: Config, url: str) -> None:
         elif config.tab != "why":
             page.locator(f"#{config.tab}-a :is(.sheet, .figure)").first.wait_for()  # what the tab opens with
             fill(page, config)
+            use(page, config)
         if not config.after:
             page.wait_for_timeout(1000)  # until fades have ended and the models have scored each other
         page.screenshot(path=config.out, full_page=config.whole)
@@ -128,6 +137,26 @@ def vote(page: Page, *, cast: bool) -> None:
     if cast:
         panel.get_by_role("button", name="1 is better").click()
         panel.locator(".names").wait_for()
+
+
+def use(page: Page, config: Config) -> None:
+    """Use an instrument."""
+    panel = page.locator(f"#{config.tab}-tab")
+    if config.instrument == "surprise":
+        panel.get_by_role("button", name="Surprise").click()
+        panel.get_by_label("By its own model").check()
+        panel.get_by_role("button", name="Most surprising of B").click()
+        panel.locator(".alternatives table").wait_for()
+    elif config.instrument == "scales":
+        panel.get_by_role("button", name="Scales").click()
+        panel.locator(".time-scales").get_by_label("Card B").check()
+        panel.locator(".panel.scales").wait_for()
+    elif config.instrument == "new":
+        panel.get_by_role("button", name="Is it new?").click()
+        panel.get_by_label("Compare every result").check()
+        panel.locator(".novelty").wait_for()
+    if config.instrument:
+        page.add_style_tag(content=".about, [role=tablist], .bar, .keep, footer { display: none !important; }")
 
 
 def fill(page: Page, config: Config) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from waveletgpt.tokenizers.registry import Tokenizer
 
 WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-NAMES = {"characters": "words", "midi": "notes", "mulaw": "waves"}
+NAMES = {"characters": "words", "midi": "intervals", "mulaw": "waves"}
 """What the units of each kind of tokenizer are called."""
 MIX = np.random.default_rng(7).integers(0, 1 << 62, 1 << 16, dtype=np.int64)
 """A random number for each sample value and place in a wave."""
