@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from waveletgpt.app.checkpoints import SHIPPED, Library, find_checkpoints
+from waveletgpt.app.instruments.novelty import find_index, novelty
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.openings import opening
 from waveletgpt.app.results import grow, remade
 from waveletgpt.app.scoring import cross_score
 from waveletgpt.app.web.components import default_checkpoints
 from waveletgpt.common.modalities import MODALITIES
+from waveletgpt.common.overlap import ANCHOR, LENGTHS
 from waveletgpt.models.checkpoint import FILES, load_checkpoint, read_info
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT
@@ -171,3 +173,17 @@ def test_each_tab_opens_with_what_its_checkpoints_write(name: str) -> None:
         *_, scored = cross_score([result and replace(result, by_other=None) for result in results])
         for one, result in zip(scored, results, strict=True):
             assert one and result and one.nats_by_other == pytest.approx(result.nats_by_other, abs=0.01)
+
+
+@pytest.mark.parametrize("name", MODALITIES)
+def test_the_index_of_the_training_data_ships(name: str) -> None:
+    """What the tab opens with can be compared, and held-out passages share more the longer they are."""
+    modality, entries = load_modality(name), Library(SHIPPED, name).entries()
+    for result in opening(modality, entries):
+        assert result
+        index = find_index(result.loaded)
+        found = novelty(index, result.loaded, result.completion.new)
+        assert index.modality == name and len(index.units) > 1_000_000
+        assert found.shared <= 3 * found.usual[2] and (name == "audio" or found.shared >= ANCHOR)
+        medians = [middle for _, middle, _ in index.usual]
+        assert len(medians) == len(LENGTHS) and medians == sorted(medians)

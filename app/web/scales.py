@@ -12,7 +12,7 @@ from waveletgpt.app.drawing.figures import kernel_figure, scalogram_figure
 from waveletgpt.app.instruments.scales import COLUMNS, even_columns, scalogram
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import Result, Results, with_muted
-from waveletgpt.app.web.display import Changes
+from waveletgpt.app.web.display import Changes, shown_if
 from waveletgpt.app.web.handlers import Handlers
 from waveletgpt.app.web.markup import note
 from waveletgpt.app.web.session import CARDS, Session
@@ -58,7 +58,9 @@ class Scales:
         yield {
             parts.view: note("Reading ..."),
             parts.layer: gr.update(
-                visible=True, maximum=len(model.mixers), value=min(session.layer, len(model.mixers))
+                visible=shown_if(len(model.mixers) > 1),
+                maximum=max(2, len(model.mixers)),  # gradio refuses a slider with one position
+                value=min(session.layer, len(model.mixers)),
             ),
             parts.levels: gr.update(visible=True, choices=[(f"{2**level:,}", level) for level in levels]),
             parts.where: gr.update(visible=True),
