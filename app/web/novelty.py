@@ -25,12 +25,13 @@ class NoveltyHandlers:
     def choose(self, session: Session, wanted: bool) -> Iterator[Changes]:
         """Compare, or no longer."""
         session.compared = wanted is True
+        if not session.compared:
+            yield {self.parts.view: ""}
         yield from self.follow(session)
 
     def follow(self, session: Session) -> Iterator[Changes]:
-        """Compare the present results."""
+        """Compare the present results, if that is wanted."""
         if not session.compared:
-            yield {self.parts.view: ""}
             return
         lines, directory = [], self.handlers.library.directory
         for name, result in zip("AB", session.results, strict=True):

@@ -33,7 +33,15 @@ class Scales:
     def choose(self, session: Session, card: int | None) -> Iterator[Changes]:
         """Show the scales of a card, or no longer."""
         session.scaled = card if card in {0, 1} else None
+        if session.scaled is None:
+            yield self._nothing("")
         yield from self.follow(session)
+
+    def _nothing(self, said: str) -> Changes:
+        """A line in place of the scales, without controls."""
+        parts = self.parts
+        hidden = dict.fromkeys([parts.layer, parts.levels, parts.where, parts.mute], gr.update(visible="hidden"))
+        return {parts.view: said, **hidden}
 
     def layer(self, session: Session, layer: float) -> Iterator[Changes]:
         """Show another layer of what is read already."""
@@ -41,19 +49,19 @@ class Scales:
         yield {self.parts.view: self._drawn(session)}
 
     def follow(self, session: Session) -> Iterator[Changes]:
-        """Show the scales of the present results."""
+        """Show the scales of the present results, if a card is chosen."""
         parts, card = self.parts, session.scaled
-        result = None if card is None else session.results[card]
-        shown = [parts.layer, parts.levels, parts.where, parts.mute]
-        if card is None or result is None:
-            said = "" if card is None else note("There is no result on this card yet.")
-            yield {parts.view: said, **dict.fromkeys(shown, gr.update(visible="hidden"))}
+        if card is None:
+            return
+        result = session.results[card]
+        if result is None:
+            yield self._nothing(note("There is no result on this card yet."))
             return
         model = result.task.model
         levels = levels_of(model)
         if not levels:
             said = f"{result.name} has no time scales: its layer is {model.config.mixer}. Choose a card with a wavelet."
-            yield {parts.view: note(said), **dict.fromkeys(shown, gr.update(visible="hidden"))}
+            yield self._nothing(note(said))
             return
         yield {
             parts.view: note("Reading ..."),
