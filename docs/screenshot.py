@@ -156,7 +156,7 @@ def use(page: Page, config: Config) -> None:
         panel.get_by_label("Compare every result").check()
         panel.locator(".novelty").wait_for()
     if config.instrument:
-        page.add_style_tag(content=".about, [role=tablist], .bar, .keep, footer { display: none !important; }")
+        page.add_style_tag(content=".about, .tab-wrapper, .bar, .keep, footer { display: none !important; }")
 
 
 def fill(page: Page, config: Config) -> None:

@@ -5,7 +5,7 @@ The last line printed is one JSON object.
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from waveletgpt.common.progress import progress_bar
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import Checkpoint, CheckpointInfo, load_checkpoint, update_info
 from waveletgpt.models.devices import pick_device
+from waveletgpt.models.muting import muted
 from waveletgpt.tokenizers.registry import Tokenizer, same_ids, tokenizer_from_dict
 from waveletgpt.training.config import MOST_THREADS
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
@@ -54,6 +55,8 @@ class Config:
     choose: bool = False
     """Try temperatures from 0.6 to 1 with and without top_p and min_p, and store the settings whose samples come
     closest to the held-out passages in the checkpoint's config.json."""
+    mute: str = ""
+    """Time scales of the wavelet to leave out, as in `waveletgpt generate`: 9, 3: or 3:9, joined by commas."""
     device: str = "auto"
     """auto (CUDA if there is a CUDA device, else the CPU), cpu, cuda, mps, ..."""
     threads: int = 0
@@ -86,6 +89,7 @@ def measure(config: Config) -> dict[str, Any]:
         "checkpoint": config.checkpoint.name,
         "mixer": checkpoint.model.config.mixer,
         "split": config.split,
+        **({"mute": config.mute} if config.mute else {}),
         "tokens": tokens,
         "nats_per_token": loss,
         dataset.info.report.replace(" ", "_"): in_unit(loss, dataset.info.report),
@@ -110,6 +114,7 @@ def open_both(config: Config) -> tuple[Checkpoint, Dataset]:
     """Open checkpoint and data. Raises InputError if they cannot be used together, or one of them not at all."""
     dataset = Dataset.open(config.data)
     checkpoint = load_checkpoint(config.checkpoint, modality=dataset.info.modality, device=pick_device(config.device))
+    checkpoint = replace(checkpoint, model=muted(checkpoint.model, config.mute))
     if not same_ids(checkpoint.info.tokenizer, dataset.info.tokenizer):
         raise InputError(
             f"{config.checkpoint} and {config.data} have different tokenizers; prepare the data again: text with "

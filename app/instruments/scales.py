@@ -84,7 +84,9 @@ def scalogram(model: GPT, ids: Tensor, columns: Tensor) -> Iterator[Scalogram | 
     counts = torch.bincount(columns[columns >= 0], minlength=count)[:, None]
     mean = sums.sum(1, keepdim=True) / counts.sum()
     squared = (squares - 2 * mean * sums) / counts.clamp(min=1) + mean**2  # (layers, K, C)
-    last = torch.cummax(torch.arange(count) * (counts[:, 0] > 0), 0).values  # the column before an empty one
+    filled = counts[:, 0] > 0
+    last = torch.cummax(torch.arange(count) * filled, 0).values  # the column before an empty one
+    last = last.clamp(min=int(filled.int().argmax()))
     levels, by_coordinate = levels_of(model), wavelets[0].levels.cpu()
     rows = [squared[:, last][..., by_coordinate == level].mean(-1).clamp(min=0).sqrt() for level in levels]
     yield Scalogram(levels, torch.stack(rows, dim=1).float().numpy())

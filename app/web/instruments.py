@@ -70,7 +70,7 @@ def scales(modality: AppModality[Any]) -> ScalesComponents:
     title = "Scales: what the wavelet layers remember, from the last 2 tokens to the last hundreds"
     with gr.Accordion(title, open=False, elem_classes="time-scales"):
         with gr.Row():
-            choices = [("Off", None), ("Card A", 0), ("Card B", 1)]
+            choices = [("Off", None), ("Card A", 0), ("Card B", 1), ("The prompt", 2)]
             card = gr.Radio(choices, value=None, label="Show the scales of", min_width=200)
             layer = gr.Slider(1, 2, 1, step=1, label="Layer", visible="hidden", min_width=200)
         view = gr.HTML("", js_on_load=script("scales.js"))
@@ -80,7 +80,7 @@ def scales(modality: AppModality[Any]) -> ScalesComponents:
         levels = gr.CheckboxGroup([], label="Mute scales", info=info, visible="hidden")
         with gr.Row():
             where = gr.Radio(["In all layers", "In this layer"], value="In all layers", label="Where", visible="hidden")
-            mute = gr.Button("Make it again without them", size="sm", visible="hidden")
+            mute = gr.Button("Make it again without them", size="sm", visible="hidden", elem_classes="mute")
     return ScalesComponents(card, layer, view, levels, where, mute)
 
 

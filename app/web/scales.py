@@ -11,7 +11,7 @@ from torch import Tensor
 from waveletgpt.app.drawing.figures import kernel_figure, scalogram_figure
 from waveletgpt.app.instruments.scales import COLUMNS, even_columns, scalogram
 from waveletgpt.app.modalities.base import AppModality
-from waveletgpt.app.results import Result, Results, with_muted
+from waveletgpt.app.results import Result, Results, load_named, new_result, with_muted
 from waveletgpt.app.web.display import Changes, shown_if
 from waveletgpt.app.web.handlers import Handlers
 from waveletgpt.app.web.markup import note
@@ -19,8 +19,11 @@ from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.app.web.transport import card_view
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.muting import levels_of, mute_words, wavelet_of
+from waveletgpt.models.sampling import Sampling
 
 HERE, EVERYWHERE = "In this layer", "In all layers"
+PROMPT = 2
+"""What stands for the prompt where 0 and 1 are cards."""
 
 
 class Scales:
@@ -30,12 +33,36 @@ class Scales:
         self.handlers, self.modality = handlers, handlers.modality
         self.parts = handlers.tab.scales
 
-    def choose(self, session: Session, card: int | None) -> Iterator[Changes]:
-        """Show the scales of a card, or no longer."""
-        session.scaled = card if card in {0, 1} else None
+    def choose(self, session: Session, shown: int | None, *panel: Any) -> Iterator[Changes]:
+        """Show the scales of a card or of the prompt, or no longer. `panel` is the prompt and the checkpoints."""
+        session.scaled = shown if shown in {0, 1, PROMPT} else None
         if session.scaled is None:
             yield self._nothing("")
+        if session.scaled == PROMPT:
+            try:
+                session.prompted = self._prompted(*panel)
+            except InputError as error:
+                session.scaled = None
+                yield self._nothing(note(str(error), wrong=True))
         yield from self.follow(session)
+
+    def _prompted(self, prompt: Any, example: str, until: float, keep: float, *names: str | None) -> Result:
+        """The part of the prompt that the models get, as a result of which nothing is written."""
+        entries = self.handlers.library.entries()
+        loaded = [load_named(self.modality, entries, name) for name in names if name]
+        wavelets = [one for one in loaded[::-1] if levels_of(one.model)]
+        if not wavelets:
+            raise InputError("no card has a wavelet; choose a checkpoint with time scales")
+        found = self.handlers.prompt_of(prompt, example, until, keep, wavelets[0])
+        if found is None:
+            raise InputError("there is no prompt; give one, or show the scales of a card")
+        return new_result(self.modality, wavelets[0], found, 1, Sampling())
+
+    def _chosen(self, session: Session) -> Result | None:
+        """What the scales are of."""
+        if session.scaled is None:
+            return None
+        return session.prompted if session.scaled == PROMPT else session.results[session.scaled]
 
     def _nothing(self, said: str) -> Changes:
         """A line in place of the scales, without controls."""
@@ -49,11 +76,10 @@ class Scales:
         yield {self.parts.view: self._drawn(session)}
 
     def follow(self, session: Session) -> Iterator[Changes]:
-        """Show the scales of the present results, if a card is chosen."""
-        parts, card = self.parts, session.scaled
-        if card is None:
+        """Show the scales of the present results, if a card or the prompt is chosen."""
+        parts, result = self.parts, self._chosen(session)
+        if session.scaled is None:
             return
-        result = session.results[card]
         if result is None:
             yield self._nothing(note("There is no result on this card yet."))
             return
@@ -74,12 +100,14 @@ class Scales:
             parts.where: gr.update(visible=True),
             parts.mute: gr.update(visible=True),
         }
-        visitors, results = self.handlers.visitors, session.results
+        if session.scaled == PROMPT:
+            yield dict.fromkeys([parts.levels, parts.where, parts.mute], gr.update(visible="hidden"))
+        visitors = self.handlers.visitors
         ids, columns = self._columns(result)
         (turn,) = visitors.scheduler.turns("score", [1])
         for found in turn.slices(scalogram(model, ids, columns)):
             visitors.check_reader()
-            if session.results is not results or session.scaled != card:
+            if self._chosen(session) is not result:
                 return
             if found:
                 session.scalogram = result, found
@@ -89,9 +117,8 @@ class Scales:
         """Make a card's result again without some of its scales, beside the result as it was."""
 
         def results() -> Results:
-            card = session.scaled
-            result = None if card is None else session.results[card]
-            if result is None:
+            result = self._chosen(session)
+            if result is None or session.scaled == PROMPT:
                 raise InputError("choose a card with a result first")
             layer = min(session.layer, len(result.task.model.mixers))
             chosen = [layer] if where == HERE else []
@@ -123,19 +150,19 @@ class Scales:
         if session.scaled is None or session.scalogram is None:
             return ""
         result, found = session.scalogram
-        if result is not session.results[session.scaled]:
+        if result is not self._chosen(session):
             return ""
         model = result.task.model
         layer = min(session.layer, len(model.mixers))
         names = [f"{2**level:,}" for level in found.levels]
-        there = [one for one in session.results if one]
+        there = [result] if session.scaled == PROMPT else [one for one in session.results if one]
         tokenizers = [one.loaded.tokenizer for one in there]
         axes = self.modality.axes([one.completion for one in there], tokenizers)
         seconds, end, unit = self._axis(result, axes)
         figure = scalogram_figure(found.values[layer - 1], names, (0.0, end), seconds, unit)
         tokens = self.modality.tokens
         return (
-            f"{card_view(CARDS[session.scaled], figure)}"
+            f"{card_view((*CARDS, 'prompt')[session.scaled], figure)}"
             f'<p class="note">Layer {layer} of {len(model.mixers)}: rows are averages over the last '
             f"{names[0]} to {names[-1]} {tokens}. Bright is where an average is far from its own mean.</p>"
             f"{kernels(model, layer, self.modality)}"

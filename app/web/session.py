@@ -41,7 +41,9 @@ class Session:
         self.looked: Any = None
         """What the page says of the token to go on from."""
         self.scaled: int | None = None
-        """The card whose time scales are shown."""
+        """The card whose time scales are shown; 2 for the prompt."""
+        self.prompted: Result | None = None
+        """The prompt whose time scales are shown, as a result of which nothing is written."""
         self.layer = 1
         """The layer of which they are shown."""
         self.scalogram: tuple[Result, Scalogram] | None = None

@@ -174,7 +174,9 @@ def _connect_instruments(handlers: Handlers) -> None:
     chosen = choices.submit(looking.choose, tab.session, None, queue=False, **private)
     start(chosen.then, looking.branch, [], handlers)
     parts = tab.scales
-    parts.card.input(scales.choose, [tab.session, parts.card], parts.outputs, **private)
+    prompt = [tab.panel[name] for name in ("prompt", "example", "until", "keep")]
+    names = [card.checkpoint for card in tab.cards]
+    parts.card.input(scales.choose, [tab.session, parts.card, *prompt, *names], parts.outputs, **private)
     parts.layer.release(scales.layer, [tab.session, parts.layer], parts.view, **private)
     start(parts.mute.click, scales.mute, [parts.levels, parts.where], handlers)
 

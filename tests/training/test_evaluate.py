@@ -15,6 +15,7 @@ from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint, update_info
 from waveletgpt.models.gpt import GPT, GPTConfig
+from waveletgpt.models.muting import muted
 from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.training import evaluate, prepare_text
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, write_dataset
@@ -89,6 +90,16 @@ def test_a_uniform_model_loses_the_logarithm_of_the_vocabulary(audio: Path, tmp_
     save_checkpoint(tmp_path / "c", model, CheckpointInfo("audio", TINY, info.tokenizer))
     report = evaluate.measure(evaluate.Config(tmp_path / "c", audio, device="cpu"))
     assert report["bits_per_sample"] == pytest.approx(8)
+
+
+def test_muted_time_scales_are_left_out(audio: Path, tmp_path: Path) -> None:
+    checkpoint = checkpoint_for(audio, tmp_path / "c")
+    whole, part = (evaluate.Config(checkpoint, audio, windows=4, mute=mute, device="cpu") for mute in ("", "1"))
+    dataset, model = Dataset.open(audio), muted(load_checkpoint(checkpoint).model, "1")
+    expected = evaluate.split_loss(part, replace(load_checkpoint(checkpoint), model=model), dataset)[0]
+    assert evaluate.measure(part)["nats_per_token"] == pytest.approx(expected)
+    assert evaluate.measure(part)["mute"] == "1" and "mute" not in evaluate.measure(whole)
+    assert expected != evaluate.measure(whole)["nats_per_token"]
 
 
 @pytest.mark.slow

@@ -60,6 +60,19 @@ def test_a_scalogram_tells_how_far_a_level_is_from_its_mean(tiny_checkpoints: Pa
     torch.testing.assert_close(torch.tensor(found.values[0, 0]), expected, rtol=1e-3, atol=1e-5)
 
 
+def test_a_prompt_can_be_shown_before_anything_is_made_of_it(tiny_checkpoints: Path, midi_file: Path) -> None:
+    for name, prompt in (("text", "Hello there"), ("music", str(midi_file))):
+        tab = Tab(name, tiny_checkpoints)
+        scales, parts = Scales(tab.handlers), tab.tab.scales
+        do(tab, scales.choose(tab.session, 2, prompt, "", 0, 100, *tab.names))
+        assert 'data-card="prompt"' in tab.shown[parts.view] and tab.shown[parts.mute]["visible"] == "hidden"
+        for given, told in ((None, "there is no prompt"), ("a.xyz", "give a MIDI file" if name == "music" else "")):
+            do(tab, scales.choose(tab.session, 2, given, "", 0, 100, *tab.names))
+            assert told in tab.shown[parts.view]
+        do(tab, scales.choose(tab.session, 2, prompt, "", 0, 100, tab.names[0], None))
+        assert "no card has a wavelet" in tab.shown[parts.view]
+
+
 def test_columns_without_a_token_are_like_the_one_before(tiny_checkpoints: Path) -> None:
     tab, _ = made("text", tiny_checkpoints)
     ids, columns = torch.arange(4), torch.tensor([-1, 0, 0, 3])
