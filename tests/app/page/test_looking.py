@@ -79,7 +79,7 @@ def test_marks_grow_with_the_results(text: tuple[Tab, Looking]) -> None:
     tab.shown |= tab.ask(seed=3)
     seen = [changes[tab.tab.looking.plot] for changes in tab.run() if tab.tab.looking.plot in changes]
     assert seen and re.findall(r">(. by .)</b>", seen[-1]) == ["A by A", "B by B"]
-    do(tab, tab.handlers.score(tab.session))
+    do(tab, tab.handlers.after(tab.session))
     assert "B by A" in tab.shown[tab.tab.looking.plot] and marked_characters(view(tab, 1))
 
 
