@@ -160,15 +160,15 @@ def test_music_models_play_chords(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODALITIES)
 def test_each_tab_opens_with_what_its_checkpoints_write(name: str) -> None:
-    """Of the first 3,000 tokens, which a shorter recipe gives as well."""
+    """Of the first 1,000 tokens, which a shorter recipe gives as well."""
     modality, entries = load_modality(name), Library(SHIPPED, name).entries()
     results = opening(modality, entries)
     assert [result and result.name for result in results] == default_checkpoints(entries)
     for result in results:
         assert result and result.completion.done
-        shorter = replace(result.recipe, lengths=(min(3000, result.completion.written),))
+        shorter = replace(result.recipe, lengths=(min(1000, result.completion.written),))
         *_, (again,) = grow([remade(modality, entries, shorter)])
-        assert again and again.completion.new.equal(result.completion.new[:3000])
+        assert again and again.completion.new.equal(result.completion.new[:1000])
     if name != "audio":  # a minute of work there
         *_, scored = cross_score([result and replace(result, by_other=None) for result in results])
         for one, result in zip(scored, results, strict=True):

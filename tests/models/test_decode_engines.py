@@ -156,7 +156,12 @@ def test_the_paper_s_windows(engine: Engine) -> None:
     torch.testing.assert_close(logits, expected, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", ["text-haar", "audio-recorded-baseline", "music-haar"])
+SHIPPED_MODELS = ("text-haar", "audio-recorded-baseline", "music-haar")
+
+
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=() if name == "music-haar" else pytest.mark.slow) for name in SHIPPED_MODELS)]
+)
 def test_trained_models_lose_nothing(name: str) -> None:
     """Trained models have logits of up to 25, so float32 rounding exceeds 1e-5. Compared with float64 passes,
     cached decoding is as exact as a full pass in float32, up to a small factor.

@@ -46,7 +46,9 @@ def stopped_after(looks: int) -> Callable[[], Any]:
     return stop_requested
 
 
-@pytest.mark.parametrize("mixer", KINDS)
+@pytest.mark.parametrize(
+    "mixer", [*(pytest.param(name, marks=() if name == "haar" else pytest.mark.slow) for name in KINDS)]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str) -> None:
     """Runs with dropout, stopped once or twice, at or between evaluations, are equal bit for bit."""
     settings = debug(tmp_path / "whole", steps=30, eval_every=15)

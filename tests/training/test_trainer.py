@@ -32,7 +32,9 @@ Metrics = Callable[[Path], list[tuple[float, ...]]]
 Refused = Callable[..., str]
 
 
-@pytest.mark.parametrize("mixer", KINDS)
+@pytest.mark.parametrize(
+    "mixer", [*(pytest.param(name, marks=() if name == "learnable" else pytest.mark.slow) for name in KINDS)]
+)
 def test_the_loss_falls(data: Path, debug: Debug, tmp_path: Path, metrics: Metrics, mixer: str) -> None:
     """On a repetitive text the loss falls from that of a uniform guess to less than half."""
     settings = debug(tmp_path / "run", steps=150, eval_every=50)

@@ -58,6 +58,7 @@ def test_stop_keeps_what_there_is(page: Page, slowly: None, tmp_path: Path) -> N
     assert path.read_text() == sheets(panel)[0] and "360" not in path.name
 
 
+@pytest.mark.slow
 def test_another_press_while_running_ends_the_first(page: Page, slowly: None) -> None:
     panel = opened(page, "text")
     panel.locator("#text-prompt textarea").fill("first")

@@ -290,7 +290,8 @@ def test_everything_works_by_keyboard(page: Page) -> None:
     expect(one.get_by_label("Loudness matched")).not_to_be_checked()
 
 
-@pytest.mark.parametrize("width", [390, pytest.param(1280, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
 def test_touch_targets_and_width(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 844})
     one = show(page, "Finish")

@@ -32,6 +32,7 @@ def test_the_slider_answers_at_once_and_by_keyboard(page: Page) -> None:
     assert milliseconds < 100
 
 
+@pytest.mark.slow
 def test_kinds_of_data_and_links_of_the_overview_change_chart_and_slider(page: Page) -> None:
     page.get_by_role("tab", name="Why").click()
     panel = page.locator("#why-tab")

@@ -10,7 +10,9 @@ from tab import NOTES, SECONDS, SETTINGS, Tab
 from waveletgpt.common.modalities import MODALITIES
 
 
-@pytest.mark.parametrize("name", MODALITIES)
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=() if name == "text" else pytest.mark.slow) for name in MODALITIES)]
+)
 def test_continue_undo_and_opening_the_whole_again(tiny_checkpoints: Path, name: str) -> None:
     tab = Tab(name, tiny_checkpoints)
     settings = {"text": {}, "audio": SECONDS, "music": NOTES}[name]

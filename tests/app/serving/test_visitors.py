@@ -196,7 +196,8 @@ def test_logins_guard_page_endpoints_and_files(tiny_checkpoints: Path) -> None:
         page.close()
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_the_end_leaves_no_temporary_files(how: signal.Signals, tiny_checkpoints: Path, tmp_path: Path) -> None:
     for name in ("gradio", "own"):
         (tmp_path / name).mkdir()
