@@ -55,7 +55,7 @@ class Index:
     """For each length of `LENGTHS`: the quantiles of the longest runs of held-out passages of so many units."""
     modality: str
     sha256: str
-    """Digest of the training data, as checkpoints keep it."""
+    """Digests of the training data, as checkpoints keep them, joined by commas."""
 
     @cached_property
     def _pairs(self) -> NDArray[np.uint16]:
@@ -112,7 +112,7 @@ def build_index(
         pieces: names and units of the files.
         held_out: units of other data of the same kind.
         modality: kind of data.
-        sha256: digest of the training data.
+        sha256: digests of the training data, joined by commas.
         advance: called with 1 after each held-out passage.
     """
     lengths = [len(units) for _, units in pieces]
@@ -138,14 +138,14 @@ def to_tensors(index: Index) -> tuple[dict[str, NDArray[np.uint8]], dict[str, st
     return tensors, {"kind": "overlap", "modality": index.modality, "sha256": index.sha256}
 
 
-def indexed_data(path: Path) -> str:
-    """The digest of the training data of an index; "" if the file is no index."""
+def indexed_data(path: Path) -> list[str]:
+    """The digests of the training data of an index; none if the file is no index."""
     try:
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
-            return str(metadata.get("sha256", "")) if metadata.get("kind") == "overlap" else ""
+            return str(metadata.get("sha256", "")).split(",") if metadata.get("kind") == "overlap" else []
     except (OSError, SafetensorError):
-        return ""
+        return []
 
 
 def read_index(path: Path) -> Index:

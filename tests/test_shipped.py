@@ -20,7 +20,7 @@ from waveletgpt.app.results import grow, remade
 from waveletgpt.app.scoring import cross_score
 from waveletgpt.app.web.components import default_checkpoints
 from waveletgpt.common.modalities import MODALITIES
-from waveletgpt.common.overlap import ANCHOR, LENGTHS
+from waveletgpt.common.overlap import ANCHOR, LENGTHS, indexed_data
 from waveletgpt.models.checkpoint import FILES, load_checkpoint, read_info
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT
@@ -187,3 +187,9 @@ def test_the_index_of_the_training_data_ships(name: str) -> None:
         assert found.shared <= 3 * found.usual[2] and (name == "audio" or found.shared >= ANCHOR)
         medians = [middle for _, middle, _ in index.usual]
         assert len(medians) == len(LENGTHS) and medians == sorted(medians)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_checkpoint_has_an_index(name: str) -> None:
+    wanted = read_info(SHIPPED / name).trained_on["sha256"]
+    assert any(wanted in indexed_data(path) for path in (SHIPPED / "seen").glob("*.safetensors"))

@@ -4,6 +4,7 @@ wave, and what held-out passages share.
 `python training/index_data.py --data data/novels --out checkpoints/seen/text.safetensors`
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,12 +33,14 @@ class Config:
     """Directory of prepared data, whose training split is indexed."""
     out: Path
     """File to write. The app looks in the folder `seen` beside its checkpoints."""
+    also: tuple[str, ...] = ()
+    """Digests of other preparations of the same data, on which checkpoints were trained that this index is for, too."""
 
 
 def main() -> None:
     """Read the command line, write the index."""
     config = parse(Config, description=__doc__)
-    index = index_data(Dataset.open(config.data))
+    index = index_data(Dataset.open(config.data), config.also)
     config.out.parent.mkdir(parents=True, exist_ok=True)
     tensors, metadata = to_tensors(index)
     with atomic_path(config.out) as partial:
@@ -48,8 +51,8 @@ def main() -> None:
         print(f"held-out passages of {length} share {middle:g} (10th to 90th percentile: {low:g} to {high:g})")
 
 
-def index_data(dataset: Dataset) -> Index:
-    """The index of a training split. Raises InputError if its tokens have no units."""
+def index_data(dataset: Dataset, also: Sequence[str] = ()) -> Index:
+    """The index of a training split. `also` are further digests. Raises InputError if its tokens have no units."""
     info = dataset.info
     tokenizer = tokenizer_from_dict(info.tokenizer)
     if tokenizer.kind not in NAMES:
@@ -67,7 +70,8 @@ def index_data(dataset: Dataset) -> Index:
             begin += count
     held_out = cut(tokenizer, torch.from_numpy(dataset.tokens("val")[:LARGEST].astype(np.int64))).hashes
     with progress_bar("held-out passages", len(LENGTHS) * PASSAGES) as advance:
-        return build_index(pieces, held_out, info.modality, info.splits["train"]["sha256"], advance)
+        digests = ",".join([info.splits["train"]["sha256"], *also])
+        return build_index(pieces, held_out, info.modality, digests, advance)
 
 
 if __name__ == "__main__":

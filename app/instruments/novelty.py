@@ -40,11 +40,10 @@ class Novelty:
     def verdict(self) -> str:
         """The longest run beside what is usual."""
         low, middle, high = self.usual
-        much = "more than is usual" if self.shared > high else "less than is usual" if self.shared < low else "usual"
-        return (
-            f"Held-out passages of this length, which no model has seen, share {middle:g} ({low:g} to {high:g} in "
-            f"eight of ten), so this is {much}."
-        )
+        usual = f"{middle:g} ({low:g} to {high:g} in eight of ten)" if high >= ANCHOR else f"fewer than {ANCHOR}"
+        mine = max(self.shared, ANCHOR - 1)  # as a held-out passage without a run is counted
+        much = "more than is usual" if mine > high else "less than is usual" if mine < low else "usual"
+        return f"Held-out passages of this length, which no model has seen, share {usual}, so this is {much}."
 
     @property
     def shared_in_words(self) -> str:
@@ -70,7 +69,7 @@ def find_index(loaded: LoadedCheckpoint, directory: Path = SHIPPED) -> Index:
     wanted = loaded.info.trained_on.get("sha256")
     for folder in dict.fromkeys((directory / FOLDER, SHIPPED / FOLDER)):
         for path in sorted(folder.glob("*.safetensors")):
-            if wanted and indexed_data(path) == wanted:
+            if wanted in indexed_data(path):
                 return _read(path, path.stat().st_mtime_ns)
     raise InputError(
         f"there is no index of the data that {loaded.name} was trained on; make one with python training/index_data.py "

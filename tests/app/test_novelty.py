@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 from tab import Tab
 
 from waveletgpt.app.cli import main
+from waveletgpt.app.instruments.novelty import Novelty
 from waveletgpt.app.web.novelty import NoveltyHandlers
 from waveletgpt.common.overlap import build_index, to_tensors
 from waveletgpt.models.checkpoint import read_info, update_info
@@ -50,6 +51,19 @@ def test_a_copy_is_told_from_something_new(indexed: Path, tmp_path: Path, capsys
         main_with("novelty", str(story), "--checkpoint", str(indexed / "text-haar"))
         printed = capsys.readouterr().out
         assert all(part in printed for part in [*told, "Held-out passages of this length"]), printed
+
+
+@pytest.mark.parametrize(
+    ("shared", "usual", "told"),
+    [
+        (0, [3.0, 3.0, 3.0], "share fewer than 4, so this is usual."),
+        (0, [4.0, 5.0, 6.0], "share 5 (4 to 6 in eight of ten), so this is less than is usual."),
+        (7, [4.0, 5.0, 6.0], "so this is more than is usual."),
+        (6, [4.0, 5.0, 6.0], "so this is usual."),
+    ],
+)
+def test_the_verdict_is_beside_what_held_out_passages_share(shared: int, usual: list[float], told: str) -> None:
+    assert Novelty(100, "words", shared, 0, 0, "", 0.0, usual).verdict.endswith(told)
 
 
 def test_without_an_index_it_says_how_to_make_one(

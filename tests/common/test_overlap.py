@@ -66,11 +66,11 @@ def test_an_index_survives_its_file_and_damage_is_one_line(tmp_path: Path) -> No
     save_file(tensors, path, metadata)
     again = read_index(path)
     assert again.units.tolist() == whole.units.tolist() and again.names == whole.names and again.usual == whole.usual
-    assert indexed_data(path) == again.sha256 == "digest" and again.where(0) == ("piece 0", 0)
+    assert indexed_data(path) == ["digest"] == [again.sha256] and again.where(0) == ("piece 0", 0)
     data = path.read_bytes()
     for damaged in (b"", data[:50], data[:-9], data.replace(b'"units"', b'"unitz"')):
         path.write_bytes(damaged)
         with pytest.raises(InputError, match=r"make it with training/index_data\.py"):
             read_index(path)
     path.write_bytes(b"junk")
-    assert indexed_data(path) == ""
+    assert indexed_data(path) == []
