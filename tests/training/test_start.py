@@ -42,6 +42,7 @@ def test_a_run_begins_where_a_checkpoint_ended(debug: Debug, tmp_path: Path) -> 
     assert str(tmp_path) not in card + (later.out / "last" / "config.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(debug: Debug, tmp_path: Path) -> None:
     first = debug(tmp_path / "first")
     train(first)

@@ -115,7 +115,8 @@ def test_the_same_seed_gives_the_same_bytes(debug: Debug, tmp_path: Path, metric
     assert weights("other", seed=1) != first
 
 
-@pytest.mark.parametrize("precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_neither_evaluations_nor_samples_change_what_is_learned(debug: Debug, tmp_path: Path, precision: str) -> None:
     """The run has dropout, which also draws random numbers."""
     weights = []

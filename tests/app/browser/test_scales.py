@@ -1,5 +1,6 @@
 """Time scales in a browser: shown under the result, muted, and made again beside the whole."""
 
+import pytest
 from playwright.sync_api import Page, expect
 from visit import done, generate, opened
 
@@ -24,6 +25,7 @@ def test_scales_are_shown_muted_and_made_again(page: Page) -> None:
     expect(panel.locator("#text-a .about-line")).not_to_contain_text("muted:")
 
 
+@pytest.mark.slow
 def test_without_an_index_the_page_says_how_to_make_one(page: Page) -> None:
     panel = opened(page, "music")
     generate(panel, "20")
