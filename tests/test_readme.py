@@ -73,7 +73,9 @@ def reduced(line: str) -> list[str]:
 def reduced_training(words: list[str], script: str) -> list[str]:
     """The words of a command that trains, with few steps of a small model."""
     words = with_flag(words, "--no-tensorboard")
-    if "--start-from" in words:  # the model has the shape of its checkpoint
+    if "--start-from" in words and not values_of(words, "--start-from")[0].startswith(
+        "runs/"
+    ):  # has a shape of its own
         words = with_flag(with_flag(words, "--batch-size", "2"), "--eval-windows", "4")
     else:
         words = with_flag(words, "--preset", "debug")
