@@ -190,6 +190,11 @@ class AppModality(ABC, Generic[T]):
         """
 
     @property
+    def token(self) -> str:
+        """One of `tokens`."""
+        return self.tokens.removesuffix("s")
+
+    @property
     def is_printed(self) -> bool:
         """Whether results are read rather than heard."""
         return not self.prompt.suffixes
@@ -226,7 +231,7 @@ class AppModality(ABC, Generic[T]):
 
     def count_in_words(self, count: int, tokenizer: T) -> str:  # noqa: ARG002, for kinds whose tokens are not their unit
         """A number of tokens in words."""
-        return f"{count:,} {self.tokens if count != 1 else self.tokens.removesuffix('s')}"
+        return f"{count:,} {self.tokens if count != 1 else self.token}"
 
     def examples(self) -> tuple[Example, ...]:
         """Ready-made prompts. A kind may have none."""

@@ -14,6 +14,6 @@ class Extent:
     step: float
 
     def up_to(self, highest: float) -> Self:
-        """The same with another highest value."""
+        """Set the highest value; lowest value and default become smaller where they would be above it."""
         lowest = min(self.lowest, highest)
         return replace(self, lowest=lowest, highest=highest, default=min(self.default, highest))

@@ -51,13 +51,12 @@ class NoveltyComponents:
 
 def looking(modality: AppModality[Any]) -> LookingComponents:
     """What looks closer at the results, folded away."""
-    token = modality.tokens.removesuffix("s")
     title = "Surprise: what the models did not expect, and what else they might have written"
     with gr.Accordion(title, open=False, elem_classes="looking"):
         mode = gr.Radio(
             [*MODES],
             value="",
-            label=f"Mark each {token} by how little a model expected it",
+            label=f"Mark each {modality.token} by how little a model expected it",
             info="A coin's fall surprises by one bit, a die's by 2.6. The stronger the colour, the more bits.",
         )
         return LookingComponents(

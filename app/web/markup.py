@@ -91,7 +91,7 @@ def losses(results: Results, modality: AppModality[Any], *, scoring: bool = Fals
         own = in_unit(result.completion.nats_per_token, modality.loss_unit)
         title = f"{name} by its own model: {own:.2f} {modality.loss_unit}"
         if result.nats_by_other is None:
-            choices, token = math.exp(result.completion.nats_per_token), modality.tokens.removesuffix("s")
+            choices, token = math.exp(result.completion.nats_per_token), modality.token
             what = f"as unsure of each {token} as of one among {choices:.1f} equally likely ones"
             lines.append(f'<span title="{title}">{name}: {"…" if scoring else what}</span>')
             continue
@@ -115,7 +115,7 @@ def agreement(results: Results, modality: AppModality[Any]) -> str:
         ongoing = any(result.completion.ongoing for result in pair)
         message = f"A and B agree so far, for {same}." if ongoing else f"A and B wrote the same {same}."
     elif first == 0:
-        message = f"A and B choose differently from the first {modality.tokens.removesuffix('s')} on."
+        message = f"A and B choose differently from the first {modality.token} on."
     else:
         message = f"A and B agree for the first {same}, then choose differently."
     return f'<p class="note agreement">{escape(message)}</p>'

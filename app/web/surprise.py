@@ -52,9 +52,9 @@ def running_bits(session: Session, modality: AppModality[Any]) -> str:
         return ""
     wanted = max(result.completion.wanted for result in results if result)
     plane = Plane((0, wanted), (0, max(LEAST_TOP, *(max(line.y) for line in lines))))
-    inside = f'<span class="axis-name">bits for each {_token(modality)}, over {modality.tokens}</span>'
+    inside = f'<span class="axis-name">bits for each {modality.token}, over {modality.tokens}</span>'
     described = "; ".join(f"{line.name} {line.y[-1]:.2f}" for line in lines)
-    drawn = chart(plane, lines, f"Running bits for each {_token(modality)}, at the end: {described}", inside)
+    drawn = chart(plane, lines, f"Running bits for each {modality.token}, at the end: {described}", inside)
     return f'<div class="running">{drawn}</div>'
 
 
@@ -110,7 +110,7 @@ def table(session: Session, modality: AppModality[Any], card: int, index: int, f
         kind = ' class="written"' if one.written else ""
         rows.append(f'<tr{kind}><th scope="row">{label}</th>{bars}<td>{action}</td></tr>')
     by = "AB" if both else name
-    heads = [_token(modality).capitalize(), *(f"Chance by {model}" for model in by), ""]
+    heads = [modality.token.capitalize(), *(f"Chance by {model}" for model in by), ""]
     head = "".join(f'<th scope="col">{one}</th>' if one else "<td></td>" for one in heads)
     last = result.completion.written - 1
     steps = [
@@ -132,7 +132,7 @@ def _place(result: Result, modality: AppModality[Any], name: str, index: int) ->
     if modality.is_printed:
         before = tokenizer.decode(result.completion.ids[max(0, place - CONTEXT) : place])
         return f"Card {name}, after “{escape(before)}”:"
-    return f"Card {name}, new {_token(modality)} {index + 1:,} of {result.completion.written:,}:"
+    return f"Card {name}, new {modality.token} {index + 1:,} of {result.completion.written:,}:"
 
 
 def _look(card: int, index: int, text: str, role: str) -> str:
@@ -147,7 +147,3 @@ def _bar(probability: float | None) -> str:
     percent = 100 * probability
     text = f"{percent:.0f} %" if percent >= 10 else f"{percent:.1f} %" if percent >= 0.1 else "below 0.1 %"
     return f'<span class="chance" style="--part:{percent:.1f}%">{text}</span>'
-
-
-def _token(modality: AppModality[Any]) -> str:
-    return modality.tokens.removesuffix("s")
