@@ -25,29 +25,44 @@ def cross_score(results: Results) -> Iterator[Results]:
     """Score what each model wrote with the other model, both at the same time. The prompt is not scored.
 
     Args:
-        results: complete or stopped. Nothing is yielded unless `can_cross_score`.
+        results: may grow still. What they have of `by_other` is not scored again. Nothing is yielded unless
+            `can_cross_score`.
 
     Yields:
-        `results` with `by_other` of the tokens scored so far, after every `PIECE` tokens.
+        `results` with `by_other` of the tokens scored so far, after every `PIECE` tokens, at least once.
     """
     if not can_cross_score(results):
         return
-    first, second = (one for one in results if one)
-    if first.by_other is not None and second.by_other is not None:  # what a tab opens with
-        yield results
-        return
-    scored = [torch.zeros(0), torch.zeros(0)]
+    a, b = (one for one in results if one)
     with ThreadPoolExecutor(2) as pool:
-        for start in range(0, max(first.completion.written, second.completion.written), PIECE):
-            pieces = pool.map(_surprise, (second.loaded.model, first.loaded.model), (first, second), (start, start))
-            scored = [torch.cat(pair) for pair in zip(scored, pieces, strict=True)]
-            yield [replace(one, by_other=nats) for one, nats in zip((first, second), scored, strict=True)]
+        while True:
+            a, b = pool.map(_scored, (a, b), (b.loaded.model, a.loaded.model))
+            yield [a, b]
+            if all(one.by_other is not None and len(one.by_other) >= one.completion.written for one in (a, b)):
+                return
 
 
-def _surprise(model: GPT, result: Result, start: int) -> Tensor:
-    """Surprise (n,) of `model` at the new tokens `start` to `start + PIECE`, in nats."""
+def _scored(result: Result, model: GPT) -> Result:
+    """`result` with the surprise of `model` at `PIECE` more of its new tokens, in nats."""
     prompt, new = result.task.prompt, result.completion.new
-    return -score_piece(model, torch.cat([prompt, new]), len(prompt) + start)
+    known = torch.zeros(0) if result.by_other is None else result.by_other
+    if len(known) >= len(new):
+        return result
+    more = -score_piece(model, torch.cat([prompt, new]), len(prompt) + len(known))
+    return replace(result, by_other=torch.cat([known, more]))
+
+
+def with_scores(results: Results, scored: Results) -> Results:
+    """`results` with what `cross_score` knew of them when they were shorter; as they are if it knew nothing."""
+    if not all(one and known and is_longer(one, known) for one, known in zip(results, scored, strict=True)):
+        return results
+    pairs = zip(results, scored, strict=True)
+    return [replace(one, by_other=known.by_other) for one, known in pairs if one and known]
+
+
+def is_longer(result: Result, known: Result) -> bool:
+    """Whether one result was another before it grew."""
+    return result.task is known.task and result.chosen == known.chosen
 
 
 def score_piece(model: GPT, ids: Tensor, first: int) -> Tensor:

@@ -18,7 +18,7 @@ from waveletgpt.app.modalities.base import AppModality, Prompt
 from waveletgpt.app.openings import opening
 from waveletgpt.app.recipe import find_recipe, to_word
 from waveletgpt.app.results import Result, Results, branched, continued, grow, load_named, ongoing, stopped
-from waveletgpt.app.scoring import cross_score
+from waveletgpt.app.scoring import cross_score, with_scores
 from waveletgpt.app.serving.scheduling import Place
 from waveletgpt.app.serving.server import ADVICE, explained
 from waveletgpt.app.serving.visitors import Visitors
@@ -38,6 +38,9 @@ from waveletgpt.app.web.inputs import (
 from waveletgpt.app.web.markup import losses, note
 from waveletgpt.app.web.session import CARDS, Session
 from waveletgpt.common.errors import InputError, renamed
+
+SCORING = 1.0
+"""Seconds between two scorings of what is being written, each a pass over the context."""
 
 
 class Handlers(Answers):
@@ -221,13 +224,19 @@ class Handlers(Answers):
         """Say what each model thinks of its own result and of the other's."""
         yield {self.tab.losses: gr.skip()}
         self.visitors.wait_for_reader()
-        results = session.results
-        for scored in self.visitors.scheduler.turns("score", [1])[0].slices(cross_score(results)):
+        for scored in self._scored(session):
             self.visitors.check_reader()
+            yield {self.tab.losses: losses(scored, self.modality)}
+
+    def _scored(self, session: Session) -> Iterator[Results]:
+        """Go on scoring the results, a piece at a time, until others stand in their place."""
+        results = session.results
+        turn = self.visitors.scheduler.turns("score", [1])[0]
+        for scored in turn.slices(cross_score(with_scores(results, session.scored))):
             if session.results is not results:
                 return
-            session.scored = results, scored
-            yield {self.tab.losses: losses(scored, self.modality)}
+            session.scored = scored
+            yield scored
 
     def failed(self, session: Session) -> Changes:
         """Answer a press whose work failed."""
@@ -267,12 +276,16 @@ class Handlers(Answers):
         if not is_ready():
             yield {self.tab.status: note("Preparing the engine, which takes a while the first time ...")}
         begun, drawn, busy = time.monotonic(), 0.0, False
+        scored = begun
         with closing(grow(results, first=self.modality.first, turns=place.turns)) as growing:
             for session.results in growing:
                 self.visitors.check_reader()
                 changes, now = {self.tab.status: note(progress(session.results))}, time.monotonic()
                 if all_begun(session.results):  # what was there stays until there is something new
                     redraw = now - drawn >= self.modality.refresh
+                    if session.marking and now - scored >= SCORING:  # both models' surprise grows with the results
+                        next(self._scored(session), None)
+                        scored = now
                     changes |= self.display.growing(session, redraw=redraw)
                     if drawn and not busy:  # the first tokens show first
                         changes, busy = changes | self.display.busy(), True

@@ -36,8 +36,8 @@ class Session:
         """Whether the work that is running shall end with what there is."""
         self.marking = ""
         """Whose surprise marks the results: "own", "other", or none."""
-        self.scored: tuple[Results, Results] = ([], [])
-        """Some `results`, and the same with what the other card's model thinks of them."""
+        self.scored: Results = [None for _ in CARDS]
+        """What was scored last by the other card's model: `results`, or what they were before."""
         self.looked: Any = None
         """What the page says of the token to go on from."""
         self.scaled: int | None = None

@@ -11,6 +11,7 @@ from waveletgpt.app.drawing.lines import Line, Plane, chart
 from waveletgpt.app.instruments.alternatives import Alternative
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import Result
+from waveletgpt.app.scoring import with_scores
 from waveletgpt.app.web.markup import escape
 from waveletgpt.app.web.session import Session
 
@@ -33,9 +34,7 @@ def marks(session: Session) -> list[Tensor | None]:
 
 def by_other(session: Session) -> list[Tensor | None]:
     """The surprise of each other card's model, in nats, as far as it is scored."""
-    results, scored = session.scored
-    found = scored if results is session.results else session.results
-    return [result.by_other if result else None for result in found]
+    return [result.by_other if result else None for result in with_scores(session.results, session.scored)]
 
 
 def running_bits(session: Session, modality: AppModality[Any]) -> str:

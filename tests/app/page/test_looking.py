@@ -13,6 +13,7 @@ from tab import Tab
 from waveletgpt.app.drawing.heat import in_levels
 from waveletgpt.app.recipe import from_word, to_word
 from waveletgpt.app.results import grow, remade
+from waveletgpt.app.scoring import cross_score, with_scores
 from waveletgpt.app.web.looking import Looking
 
 
@@ -54,7 +55,7 @@ def test_characters_are_marked_by_their_own_model_or_the_other(text: tuple[Tab, 
     tab, looking = text
     for mode, surprises in (
         ("own", [one.completion.surprise for one in tab.results]),
-        ("other", [one.by_other for one in tab.session.scored[1] if one]),
+        ("other", [one.by_other for one in tab.session.scored if one]),
     ):
         do(tab, looking.mark(tab.session, mode))
         for card, (result, surprise) in enumerate(zip(tab.results, surprises, strict=True)):
@@ -74,18 +75,41 @@ def test_running_bits_have_a_line_for_each_model_and_text(text: tuple[Tab, Looki
     assert re.findall(r">(. by .)</b>", tab.shown[tab.tab.looking.plot]) == ["A by A", "B by B", "A by B", "B by A"]
 
 
-def test_marks_grow_with_the_results(text: tuple[Tab, Looking]) -> None:
+def test_both_models_bits_grow_while_they_write(text: tuple[Tab, Looking], monkeypatch: pytest.MonkeyPatch) -> None:
     tab, _ = text
-    tab.shown |= tab.ask(seed=3)
-    seen = [changes[tab.tab.looking.plot] for changes in tab.run() if tab.tab.looking.plot in changes]
-    assert seen and re.findall(r">(. by .)</b>", seen[-1]) == ["A by A", "B by B"]
+    monkeypatch.setattr(tab.handlers.modality, "refresh", 0.0)
+    monkeypatch.setattr("waveletgpt.app.web.handlers.SCORING", 0.0)
+    tab.shown |= tab.ask(seed=3, length=360)
+    lengths = []
+    for changes in tab.run():
+        if any(one.completion.ongoing for one in tab.results) and tab.tab.looking.plot in changes:
+            scored = [one for one in with_scores(tab.session.results, tab.session.scored) if one]
+            if all(one.by_other is not None for one in scored):
+                names = re.findall(r">(. by .)</b>", changes[tab.tab.looking.plot])
+                assert names == ["A by A", "B by B", "A by B", "B by A"]
+                assert [len(one.by_other) for one in scored] == [one.completion.written for one in scored]  # type: ignore[arg-type]
+                lengths.append(len(scored[0].by_other))  # type: ignore[arg-type]
+        if len(lengths) == 2:
+            tab.session.stop()
+    assert lengths == sorted(set(lengths)) and len(lengths) >= 2
     do(tab, tab.handlers.after(tab.session))
-    assert "B by A" in tab.shown[tab.tab.looking.plot] and marked_characters(view(tab, 1))
+    *_, whole = cross_score(list(tab.session.results))
+    for one, known in zip(whole, tab.session.scored, strict=True):
+        assert one and known and one.by_other is not None and known.by_other is not None
+        torch.testing.assert_close(known.by_other, one.by_other, rtol=0, atol=1e-4)
+
+
+def test_no_model_scores_the_other_while_they_write_unless_asked(text: tuple[Tab, Looking]) -> None:
+    tab, looking = text
+    do(tab, looking.mark(tab.session, ""))
+    known = tab.session.scored
+    tab.finish(tab.ask(seed=4))
+    assert tab.session.scored is known
 
 
 def test_a_place_shows_the_likeliest_tokens_under_both_models(text: tuple[Tab, Looking]) -> None:
     tab, looking = text
-    scored = [one for one in tab.session.scored[1] if one]
+    scored = [one for one in tab.session.scored if one]
     for card, result in enumerate(scored):
         assert result.by_other is not None
         own, other = (float((-nats[7]).exp()) for nats in (result.completion.surprise, result.by_other))
