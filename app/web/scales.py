@@ -103,6 +103,7 @@ class Scales:
         if session.scaled == PROMPT:
             yield dict.fromkeys([parts.levels, parts.where, parts.mute], gr.update(visible="hidden"))
         visitors = self.handlers.visitors
+        visitors.wait_for_reader()
         ids, columns = self._columns(result)
         (turn,) = visitors.scheduler.turns("score", [1])
         for found in turn.slices(scalogram(model, ids, columns)):

@@ -2,10 +2,12 @@
 
 import re
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 import torch
+from gradio.context import LocalContext
 from tab import Tab
 
 from waveletgpt.app.instruments.scales import even_columns, scalogram
@@ -41,6 +43,17 @@ def test_a_wavelet_shows_its_levels_and_a_baseline_says_that_it_has_none(name: s
     assert "has no time scales" in tab.shown[parts.view] and tab.shown[parts.mute]["visible"] == "hidden"
     do(tab, scales.choose(tab.session, None))
     assert tab.shown[parts.view] == ""
+
+
+def test_scales_wait_until_the_browser_listens(tiny_checkpoints: Path) -> None:
+    tab, scales = made("text", tiny_checkpoints)
+    call = LocalContext.event_id.set("call")
+    opens = Timer(1, tab.handlers.visitors.opened, ["call"], {"answer": True})
+    opens.start()
+    do(tab, scales.choose(tab.session, 1))
+    LocalContext.event_id.reset(call)
+    opens.join()
+    assert "data:image/png" in tab.shown[tab.tab.scales.view]
 
 
 def test_a_scalogram_tells_how_far_a_level_is_from_its_mean(tiny_checkpoints: Path) -> None:
