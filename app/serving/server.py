@@ -45,6 +45,14 @@ def explained(error: Exception) -> str:
 class Page(gr.Blocks):  # type: ignore[misc]
     """Blocks that answer what cannot be done with one line."""
 
+    def get_config_file(self) -> Any:
+        """What the browser builds. It shall not wait for arguments of endpoints, which have no place on the page."""
+        config = super().get_config_file()
+        for component in config["components"]:
+            if component["type"] == "api":
+                component["props"]["visible"] = False
+        return config
+
     async def preprocess_data(self, *arguments: Any, **options: Any) -> Any:
         """Check and convert the arguments of a call. What fails here is the caller's fault."""
         try:

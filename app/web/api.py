@@ -122,7 +122,7 @@ def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModali
         modalities: the kinds of data.
         visitors: who is there.
     """
-    with gr.Column(visible=False):
+    with gr.Column(visible=False) as unseen:
         for name, library in libraries.items():
             if library.entries():
                 modality = modalities[name]
@@ -146,6 +146,7 @@ def add_endpoints(libraries: dict[str, Library], modalities: dict[str, AppModali
         serve(questions.scales, asked, [Api(None, object_schema(SCALES), "scales")], "scales", about)
         about = "Find the longest run that a text or a file shares with the training data of a checkpoint."
         serve(questions.novelty, asked, [Api(None, object_schema(NOVELTY), "novelty")], "novelty", about)
+    unseen.parent.children.remove(unseen)  # the browser need not build them, nor search among them at every event
 
 
 def serve(
@@ -170,7 +171,7 @@ def serve(
     )
     sentences = [f"    {one}: {component.api_info()['description']}" for one, component in inputs.items()]
     endpoint.__name__, endpoint.__doc__ = name, "\n".join([description, "Args:", *sentences])
-    gr.Button().click(
+    gr.Button(visible=False).click(
         endpoint,
         [*inputs.values()],
         outputs,

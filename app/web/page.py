@@ -86,8 +86,8 @@ def build_page(
             if runs:
                 with gr.Tab(LABEL, id="training", elem_id="training-tab") as item:
                     Watching(runs).connect(tabs, item)
-            with gr.Tab("Why", id="why", elem_id="why-tab"):
-                build_why(results)
+            with gr.Tab("Why", id="why", elem_id="why-tab") as item:
+                build_why(item, results)
         if handlers:
             list_history(history, handlers)
         page.load(_tab_of_address, None, tabs, queue=False, **private(history))

@@ -58,7 +58,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
                 dice = gr.Button("Another", elem_classes="dice")
         titles = [[one.title] for one in modality.examples()]
         examples = gr.Dataset(
-            components=[gr.Textbox(visible=False)],
+            components=["textbox"],
             samples=titles,
             label="Or begin with",
             type="index",
@@ -89,7 +89,7 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
     until = passage.until if passage else gr.State(0)
     panel = {"prompt": prompt, "example": example, "until": until, **settings}
     made = gr.Dataset(
-        components=[gr.Textbox(visible=False)],
+        components=["textbox"],
         samples=[],
         label="Made on this browser",
         type="index",
@@ -118,8 +118,8 @@ def build_tab(modality: AppModality[Any], library: Library, history: gr.BrowserS
         hear: dict[str, Any] = {"queue": False, **components.private(tab.session)}
         first, keep = cards[0].checkpoint, settings["keep"]
         prompt.change(handlers.new_passage, [prompt, example, first, keep], passage.outputs, **hear)
-        passage.until.release(handlers.passage, [*sources, first, keep], passage.outputs, **hear)
-        keep.release(handlers.passage, [*sources, first, keep], passage.outputs, **hear)
+        moved = [passage.until.release, keep.release]
+        gr.on(moved, handlers.passage, [*sources, first, keep], passage.outputs, **hear)
     return handlers
 
 
@@ -153,8 +153,8 @@ def _connect(  # noqa: PLR0917
         card.checkpoint.focus(handlers.choices, card.checkpoint, card.checkpoint, **at_once)
     start(upload.upload, handlers.open_file, [upload], handlers)
     examples.click(handlers.take_example, examples, sources, **private)
-    for change in prompt_changes(prompt):  # a person's own prompt is no example, and is used to its end
-        change(lambda: ("", 0), None, sources[1:], queue=False, **private)
+    own = prompt_changes(prompt)  # a person's own prompt is no example, and is used to its end
+    gr.on(own, lambda: ("", 0), None, sources[1:], queue=False, **private)
     _connect_instruments(handlers)
     start(tab.made.click, handlers.open_made, [tab.history, tab.made], handlers, preprocess=True)
 
@@ -192,7 +192,7 @@ def start(
     """Let an event answer a press at once, and then do the work that it wants. `Scheduler` says when it works."""
     tab = handlers.tab
     private: dict[str, Any] = components.private(tab.session)
-    run = event(
+    event(
         answered(press, handlers),
         [tab.session, tab.history, *inputs],
         tab.shown,
@@ -200,17 +200,20 @@ def start(
         trigger_mode="multiple",
         **private,
     )
-    run.failure(handlers.failed, tab.session, [tab.status, tab.generate], queue=False, **private)
 
 
 def answered(press: Callable[..., Changes], handlers: Handlers) -> Callable[..., Iterator[Changes]]:
     """A press, and the work if it wants some: Stop, and a tab that is opened again, want none."""
 
     def pressed(session: Session, history: Any, *values: Any) -> Iterator[Changes]:
-        yield press(session, *values)
-        if session.wanted:
-            yield from handlers.run(session, history)
-            yield from handlers.after(session)
+        try:
+            yield press(session, *values)
+            if session.wanted:
+                yield from handlers.run(session, history)
+                yield from handlers.after(session)
+        except Exception:
+            yield handlers.failed(session)
+            raise
 
     return pressed
 

@@ -34,8 +34,8 @@ UNITS = '<p class="unit">Here losses are in bits or in nats: a bit is one yes/no
 EVENT = "note that begins or ends, change of loudness or pause"
 
 
-def build_why(directory: Path) -> None:
-    """Add the contents of the tab to the page that is being built.
+def build_why(item: gr.Tab, directory: Path) -> None:
+    """Add the contents of the tab to the page that is being built. The long texts come when it is opened.
 
     Raises:
         InputError: there is no such directory, or a report in it cannot be read.
@@ -73,7 +73,7 @@ def build_why(directory: Path) -> None:
 
     start = next(iter(kinds))
     first = kinds[start][0]
-    sentence, drawn, text = show(first)
+    sentence, drawn, _ = show(first)
     with gr.Column(elem_id="why"):
         lead_view = gr.HTML(sentence)
         kind = gr.Radio(
@@ -83,15 +83,17 @@ def build_why(directory: Path) -> None:
         with gr.Accordion("Other measurements", open=False):
             chosen = gr.Radio(choices(start), value=first, label="Measurement", elem_id="why-report")
         with gr.Accordion("The full report of this measurement", open=False):
-            report_view = gr.HTML(text)
+            report_view = gr.HTML()
         if (overview := directory / "README.md").is_file():
             with gr.Accordion("All measurements", open=True):
-                links = gr.HTML(page(overview, "All measurements"), js_on_load=SCRIPT)
+                links = gr.HTML(js_on_load=SCRIPT)
     views = [lead_view, chart_view, report_view]
     quiet = private(gr.State())
     kind.input(show_kind, kind, [chosen, *views], **quiet)
     chosen.input(show, chosen, views, **quiet)
+    item.select(lambda key: show(key)[2], chosen, report_view, **quiet)
     if overview.is_file():
+        item.select(lambda: page(overview, "All measurements"), None, links, **quiet)
         links.select(show_linked, None, [kind, chosen, *views], **quiet)
 
 
