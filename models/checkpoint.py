@@ -243,8 +243,11 @@ def _check_shapes(config: GPTConfig, shapes: Mapping[str, tuple[int, ...]], path
 def _expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """The shape of each weight of a model."""
     with torch.device("meta"):
-        model = GPT(replace(config, mixer="shift"))  # has no weights of its own
+        model = GPT(replace(config, mixer="shift", site="stream"))  # shift has no weights of its own
     mixer = ALL_MIXERS[config.mixer](config.n_embd, config.n_levels)  # not on meta: levels are computed with tensors
     weights = model.state_dict()
-    weights |= {f"mixers.{i}.{name}": w for i in range(config.n_layer - 1) for name, w in mixer.state_dict().items()}
+    stream, attention = config.site != "keys-values", config.site != "stream"
+    places = [f"mixers.{i}" for i in range(config.n_layer - 1) if stream]
+    places += [f"blocks.{i}.attention.mixers.{j}" for i in range(config.n_layer) for j in range(2) if attention]
+    weights |= {f"{place}.{name}": w for place in places for name, w in mixer.state_dict().items()}
     return {name: tuple(weight.shape) for name, weight in weights.items()}

@@ -26,11 +26,14 @@ ROWS_AT_ONCE = 2048
 
 
 def supports(model: GPT) -> bool:
-    """Whether this engine can decode a model: float32 on a CPU, with filters or nothing between its blocks."""
+    """Whether this engine can decode a model: float32 on a CPU, filters or nothing between its blocks, and nothing on
+    keys and values.
+    """
     weights = list(model.parameters())
     return (
         all(w.device.type == "cpu" and w.dtype == torch.float32 for w in weights)
         and all(isinstance(mixer, CausalFilter) for mixer in model.mixers)
+        and model.config.attention_mixer == "none"
         and not (model.training and model.config.dropout)
     )
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.models.attention import causal_attention
 from waveletgpt.models.mixers import ALL_MIXERS, Mixer
+from waveletgpt.models.state import DecodingState, KeyValueCache
 
 LARGEST_SIZE, LARGEST_DEPTH = 1 << 30, 1 << 10
 """Bounds of all sizes, and of n_layer, so that no product overflows 64 bits."""
@@ -38,7 +39,10 @@ class GPTConfig:
     dropout: float = 0.0
     """Dropout probability, for embeddings, attention weights and both branches of a block."""
     mixer: str = "none"
-    """Layer between the blocks: none (the baseline), haar, learnable, dyadic, shift, or a control."""
+    """Layer that mixes over time: none (the baseline), haar, learnable, dyadic, shift, a candidate or a control."""
+    site: Literal["stream", "keys-values", "both"] = "stream"
+    """Where the mixer is: in the stream between the blocks as in the paper, on the keys and on the values of each
+    block before rotation, or both."""
     n_levels: int = 9
     """Wavelet levels: windows of 2 to 2**n_levels positions."""
     positions: Literal["rope", "learned"] = "rope"
@@ -67,58 +71,25 @@ class GPTConfig:
                 f"n_levels is {self.n_levels}, a window of 2**{self.n_levels} positions, longer than block_size "
                 f"{self.block_size}; n_levels may be at most {most}"
             )
+        if self.site not in ("stream", "keys-values", "both"):
+            raise InputError(f"site is {quoted(self.site)}; choose stream, keys-values or both")
         if self.positions not in ("rope", "learned"):
             raise InputError(f"positions is {quoted(self.positions)}; choose rope or learned")
+
+    @property
+    def stream_mixer(self) -> str:
+        """Name of the layer between the blocks."""
+        return "none" if self.site == "keys-values" else self.mixer
+
+    @property
+    def attention_mixer(self) -> str:
+        """Name of the layers on keys and values."""
+        return "none" if self.site == "stream" else self.mixer
 
     @property
     def cache_size(self) -> int:
         """Numbers in the key/value cache of one stream."""
         return 2 * self.n_layer * self.block_size * self.n_embd
-
-
-@dataclass
-class KeyValueCache:
-    """Keys and values (B, H, block_size, D) of one block, by position."""
-
-    keys: Tensor
-    values: Tensor
-
-    def extend(self, k: Tensor, v: Tensor, positions: Tensor) -> None:
-        """Store k, v (B, H, T, D) of `positions` (T,)."""
-        self.keys.index_copy_(2, positions, k)
-        self.values.index_copy_(2, positions, v)
-
-
-@dataclass
-class DecodingState:
-    """What a model remembers of the tokens it has read. Made by `GPT.new_state`, updated by `GPT(tokens, state)`.
-
-    `time` (1,) counts the tokens on the device. A step reads its position from there alone, so that a CUDA graph of
-    the step can be replayed. `length` is the same count for Python.
-    """
-
-    caches: list[KeyValueCache]
-    mixers: list[Any]
-    """The state of each mixer (`Mixer.new_state`)."""
-    time: Tensor
-    length: int = 0
-
-    def repeat(self, copies: int) -> "DecodingState":
-        """A state of `copies` times as many streams: all of them, `copies` times over."""
-        caches = [KeyValueCache(c.keys.repeat(copies, 1, 1, 1), c.values.repeat(copies, 1, 1, 1)) for c in self.caches]
-        mixers = [state and state.repeat(copies) for state in self.mixers]
-        return DecodingState(caches, mixers, self.time.clone(), self.length)
-
-    def copy_(self, other: "DecodingState") -> None:
-        """Copy the contents of a state with the same number of streams into this one."""
-        for mine, its in zip(self.caches, other.caches, strict=True):
-            mine.keys.copy_(its.keys)
-            mine.values.copy_(its.values)
-        for state, its_state in zip(self.mixers, other.mixers, strict=True):
-            if state is not None:
-                state.copy_(its_state)
-        self.time.copy_(other.time)
-        self.length = other.length
 
 
 class Attention(nn.Module):
@@ -129,6 +100,8 @@ class Attention(nn.Module):
         self.n_head, self.dropout = config.n_head, config.dropout
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
+        build, on = ALL_MIXERS[config.attention_mixer], () if config.attention_mixer == "none" else ("keys", "values")
+        self.mixers = nn.ModuleList(build(config.n_embd, config.n_levels) for _ in on)
 
     def forward(
         self,
@@ -146,7 +119,12 @@ class Attention(nn.Module):
             positions: Positions of x (T,), needed with a cache.
         """
         B, T, E = x.shape
-        qkv = self.qkv(x).view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
+        qkv = self.qkv(x)
+        if self.mixers:
+            parts, states = qkv.chunk(3, dim=-1), [None, None] if cache is None else cache.mixers
+            mixed = [mixer(part, state) for mixer, part, state in zip(self.mixers, parts[1:], states, strict=True)]
+            qkv = torch.cat([parts[0], *mixed], dim=-1)
+        qkv = qkv.view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv
         if rotation is not None:
             q, k = rotate(qkv[:2], rotation)
@@ -220,7 +198,7 @@ class GPT(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.mixers = nn.ModuleList(
-            ALL_MIXERS[config.mixer](config.n_embd, config.n_levels) for _ in range(config.n_layer - 1)
+            ALL_MIXERS[config.stream_mixer](config.n_embd, config.n_levels) for _ in range(config.n_layer - 1)
         )
         self.norm = nn.LayerNorm(config.n_embd)
         self.head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
@@ -265,10 +243,15 @@ class GPT(nn.Module):
         """An empty state for decoding `batch` streams."""
         c, weight = self.config, self.embedding.weight
         shape = batch, c.n_head, c.block_size, c.n_embd // c.n_head
-        caches = [KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in self.blocks]
-        mixers = cast("list[Mixer]", list(self.mixers))
-        states = [mixer.new_state(batch, weight.device) for mixer in mixers]
-        return DecodingState(caches, states, torch.zeros(1, dtype=torch.long, device=weight.device))
+
+        def states(mixers: nn.ModuleList) -> list[Any]:
+            return [cast("Mixer", mixer).new_state(batch, weight.device) for mixer in mixers]
+
+        caches = [
+            KeyValueCache(weight.new_zeros(shape), weight.new_zeros(shape), states(cast("Block", one).attention.mixers))
+            for one in self.blocks
+        ]
+        return DecodingState(caches, states(self.mixers), torch.zeros(1, dtype=torch.long, device=weight.device))
 
     def n_parameters(self) -> int:
         """Number of trained parameters."""
@@ -297,7 +280,7 @@ def init_weights(model: GPT) -> None:
     """
     into_residual = 0.02 / math.sqrt(2 * model.config.n_layer)
     for name, parameter in model.named_parameters():
-        if name.startswith("mixers.") or "norm" in name:
+        if "mixers." in name or "norm" in name:
             continue
         std = into_residual if name.endswith(("attention.out.weight", "feed_forward.2.weight")) else 0.02
         nn.init.normal_(parameter, std=std)

@@ -1,4 +1,4 @@
-"""The layers that may sit between two blocks of the decoder, by name (`GPTConfig.mixer`)."""
+"""The layers that may mix the decoder over time, by name (`GPTConfig.mixer`)."""
 
 from typing import Any, Protocol
 
@@ -8,11 +8,12 @@ from torch import Tensor
 from waveletgpt.models.controls import CONTROLS
 from waveletgpt.models.dyadic import DyadicFilter
 from waveletgpt.models.filters import Builder, TokenShift, quarter
+from waveletgpt.models.multiscale import CANDIDATES
 from waveletgpt.models.wavelet import CausalWavelet
 
 
 class Mixer(Protocol):
-    """A causal layer on the residual stream between two blocks."""
+    """A causal layer on the residual stream between two blocks, or on the keys or the values of a block."""
 
     def __call__(self, x: Tensor, state: Any = None) -> Tensor:
         """Mix x (B, T, E) over time.
@@ -39,5 +40,6 @@ MIXERS: dict[str, Builder] = {
 """The mixers of the README's results: the baseline, the paper's two wavelets, this project's own layer, and token
 shift, the simplest layer to compare them with."""
 
-ALL_MIXERS: dict[str, Builder] = MIXERS | CONTROLS
-"""Everything that `GPTConfig.mixer` may name: the mixers and the controls (`models.controls`)."""
+ALL_MIXERS: dict[str, Builder] = MIXERS | CANDIDATES | CONTROLS
+"""Everything that `GPTConfig.mixer` may name: the mixers, the candidates for a better one (`models.multiscale`) and the
+controls (`models.controls`)."""

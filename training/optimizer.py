@@ -66,9 +66,10 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
     """
     by_muon, decayed, others = list[nn.Parameter](), list[nn.Parameter](), list[nn.Parameter]()
     for name, p in model.named_parameters():
-        if config.name == "muon" and name.startswith("blocks.") and p.ndim == 2:
+        is_matrix = p.ndim >= 2 and "mixers." not in name
+        if config.name == "muon" and name.startswith("blocks.") and is_matrix:
             by_muon.append(p)
-        elif p.ndim >= 2 and "mixers." not in name:
+        elif is_matrix:
             decayed.append(p)
         else:
             others.append(p)

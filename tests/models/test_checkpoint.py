@@ -63,10 +63,15 @@ def refused(directory: Path, **options: Any) -> str:
     return message
 
 
-@pytest.mark.parametrize("mixer", MIXERS)
-@pytest.mark.parametrize("positions", ["rope", "learned"])
-def test_what_is_loaded_is_what_was_saved(tmp_path: Path, mixer: str, positions: Any) -> None:
-    model = gpt(mixer=mixer, positions=positions).train()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"mixer": mixer, "positions": positions} for mixer in MIXERS for positions in ("rope", "learned")),
+        *({"mixer": mixer, "site": site} for mixer in ("haar", "multiscale") for site in ("keys-values", "both")),
+    ],
+)
+def test_what_is_loaded_is_what_was_saved(tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = gpt(**changes).train()
     info = replace(INFO, model=model.config)
     save_checkpoint(tmp_path / "c", model, info)
     loaded = load_checkpoint(tmp_path / "c", modality="text")

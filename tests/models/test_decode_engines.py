@@ -20,9 +20,10 @@ from waveletgpt.models import decoding, fused, kernels
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.decoding import ENGINES, Engine, GraphState
 from waveletgpt.models.generation import context_start, generate
-from waveletgpt.models.gpt import GPT, DecodingState, GPTConfig
+from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.noise import gumbel_noise
 from waveletgpt.models.sampling import Sampling
+from waveletgpt.models.state import DecodingState
 from waveletgpt.models.wavelet import KINDS
 
 # On a CPU, "graph" runs the steps that CUDA would capture, without capturing them.

@@ -178,6 +178,7 @@ UNSUPPORTED: dict[str, Callable[[], GPT]] = {
     "another device": lambda: gpt().to("meta"),
     "dropout in training": lambda: gpt(dropout=0.5).train(),
     "another mixer": lambda: gpt(mixer="other"),
+    "a mixer on keys and values": lambda: gpt(mixer="haar", site="both"),
 }
 
 

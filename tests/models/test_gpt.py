@@ -1,4 +1,3 @@
-import itertools
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,15 @@ from waveletgpt.models.wavelet import KINDS
 torch.set_num_threads(1)
 
 TINY = GPTConfig(vocab_size=11, block_size=32, n_layer=3, n_head=2, n_embd=8, n_hidden=12, n_levels=3)
-EVERY_KIND = [*itertools.product(ALL_MIXERS, ["rope"]), *itertools.product(KINDS, ["learned"])]
+EVERY_KIND: list[dict[str, Any]] = [
+    *({"mixer": mixer} for mixer in ALL_MIXERS),
+    *({"mixer": mixer, "positions": "learned"} for mixer in KINDS),
+    *(
+        {"mixer": mixer, "site": site}
+        for mixer in ("haar", "learnable", "multiscale")
+        for site in ("keys-values", "both")
+    ),
+]
 
 
 def gpt(seed: int = 0, **changes: Any) -> GPT:
@@ -36,9 +43,9 @@ def with_free_kernels(model: GPT) -> GPT:
     return model
 
 
-@pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
-def test_no_logit_depends_on_a_later_token(mixer: str, positions: str) -> None:
-    model = gpt(mixer=mixer, positions=positions)
+@pytest.mark.parametrize("changes", EVERY_KIND)
+def test_no_logit_depends_on_a_later_token(changes: dict[str, Any]) -> None:
+    model = gpt(**changes)
     tokens = torch.randint(11, (2, 32))
     with torch.no_grad():
         logits = model(tokens)
@@ -50,9 +57,9 @@ def test_no_logit_depends_on_a_later_token(mixer: str, positions: str) -> None:
             assert (other[:, t + 1] - logits[:, t + 1]).abs().max() > 0.01
 
 
-@pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
-def test_every_logit_depends_on_the_first_token(mixer: str, positions: str) -> None:
-    model = gpt(mixer=mixer, positions=positions)
+@pytest.mark.parametrize("changes", EVERY_KIND)
+def test_every_logit_depends_on_the_first_token(changes: dict[str, Any]) -> None:
+    model = gpt(**changes)
     tokens = torch.randint(11, (1, 32))
     with torch.no_grad():
         change = model(tokens) - model(torch.cat([(tokens[:, :1] + 1) % 11, tokens[:, 1:]], dim=1))
@@ -60,9 +67,9 @@ def test_every_logit_depends_on_the_first_token(mixer: str, positions: str) -> N
 
 
 @pytest.mark.parametrize(("batch", "prefill"), [(3, 1), (1, 5), (3, 20), (1, 32)])
-@pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
-def test_cached_decoding_equals_the_full_pass(mixer: str, positions: str, prefill: int, batch: int) -> None:
-    model = with_free_kernels(gpt(mixer=mixer, positions=positions))
+@pytest.mark.parametrize("changes", EVERY_KIND)
+def test_cached_decoding_equals_the_full_pass(changes: dict[str, Any], prefill: int, batch: int) -> None:
+    model = with_free_kernels(gpt(**changes))
     tokens = torch.randint(11, (batch, 32))
     with torch.inference_mode():
         full, state = model(tokens), model.new_state(batch)
@@ -74,23 +81,23 @@ def test_cached_decoding_equals_the_full_pass(mixer: str, positions: str, prefil
     assert torch.equal(cached.argmax(-1), full.argmax(-1))
 
 
-@pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
-def test_a_step_takes_its_position_from_the_device_alone(mixer: str, positions: str) -> None:
+@pytest.mark.parametrize("changes", EVERY_KIND)
+def test_a_step_takes_its_position_from_the_device_alone(changes: dict[str, Any]) -> None:
     """A replayed CUDA graph does not update the lengths that Python counts, so this test keeps them constant."""
-    model, tokens = with_free_kernels(gpt(mixer=mixer, positions=positions)), torch.randint(11, (2, 32))
+    model, tokens = with_free_kernels(gpt(**changes)), torch.randint(11, (2, 32))
     with torch.inference_mode():
         state = model.new_state(2)
         parts = [model(tokens[:, :3], state)]
         for t in range(3, 32):
-            for one in (state, *(mixer for mixer in state.mixers if mixer is not None)):
+            for one in (state, *(mixer for mixer in state.every_mixer() if mixer is not None)):
                 one.length = 3
             parts.append(model(tokens[:, t : t + 1], state))
         torch.testing.assert_close(torch.cat(parts, dim=1), model(tokens), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("mixer", "positions"), EVERY_KIND)
-def test_a_state_repeated_or_taken_over_continues_as_its_original(mixer: str, positions: str) -> None:
-    model, tokens = with_free_kernels(gpt(mixer=mixer, positions=positions)), torch.randint(11, (2, 32))
+@pytest.mark.parametrize("changes", EVERY_KIND)
+def test_a_state_repeated_or_taken_over_continues_as_its_original(changes: dict[str, Any]) -> None:
+    model, tokens = with_free_kernels(gpt(**changes)), torch.randint(11, (2, 32))
     with torch.inference_mode():
         state, taken = model.new_state(2), model.new_state(6)
         model(torch.randint(11, (6, 30)), taken)  # replaced by copy_ below
@@ -248,7 +255,7 @@ def test_float64_models_compute_in_float64(mixer: str) -> None:
 
 @pytest.mark.parametrize("mixer", ALL_MIXERS)
 def test_every_weight_learns(mixer: str) -> None:
-    model, tokens = gpt(mixer=mixer, positions="learned"), torch.randint(11, (2, 32))
+    model, tokens = gpt(mixer=mixer, positions="learned", site="both"), torch.randint(11, (2, 32))
     model(tokens).square().mean().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -258,6 +265,7 @@ def test_every_weight_learns(mixer: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
+        ({"site": "values"}, "site"),
         ({"vocab_size": 0}, "vocab_size"),
         ({"vocab_size": "many"}, "vocab_size"),
         ({"vocab_size": True}, "vocab_size"),

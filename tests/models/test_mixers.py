@@ -11,6 +11,7 @@ from waveletgpt.models.controls import CONTROLS
 from waveletgpt.models.filters import CausalFilter
 from waveletgpt.models.gpt import GPTConfig
 from waveletgpt.models.mixers import ALL_MIXERS, MIXERS
+from waveletgpt.models.multiscale import CANDIDATES
 
 torch.set_num_threads(1)
 
@@ -101,6 +102,63 @@ def test_token_shift_is_the_token_before() -> None:
 @pytest.mark.parametrize(("name", "n_levels", "window"), [("window4", 6, 16), ("window9", 9, 512), ("window9", 6, 64)])
 def test_one_window_for_all(name: str, n_levels: int, window: int) -> None:
     assert torch.equal(kernels(name, n_levels=n_levels), mean_of(window, window).expand(8, window))
+
+
+def test_candidates_start_as_the_identity() -> None:
+    x = torch.randn(2, 40, 8)
+    for name in CANDIDATES:
+        torch.testing.assert_close(ALL_MIXERS[name](8, 4)(x), x, rtol=0, atol=1e-6)
+
+
+def test_canon_adds_the_last_four_inputs() -> None:
+    mixer = layer("canon", (8, 4))
+    taps = mixer.get_parameter("taps").detach()
+    expected = taps.T.clone()
+    expected[:, 0] += 1
+    torch.testing.assert_close(mixer.kernel_matrix(), expected)
+
+
+def test_multiscale_adds_means_over_dyadic_intervals() -> None:
+    mixer = layer("multiscale", (8, 5))
+    taps, means = (parameter.detach() for parameter in mixer.parameters())
+    expected = torch.zeros(8, 32)
+    expected[:, :4] = taps.T
+    expected[:, 0] += 1
+    for mean, start in zip(means, (4, 8, 16), strict=True):  # one step after another, without running sums
+        for lag in range(start, 2 * start):
+            expected[:, lag] += mean / start
+    torch.testing.assert_close(mixer.kernel_matrix(), expected)
+
+
+def test_multires_adds_a_detail_of_every_level_and_what_is_left() -> None:
+    mixer = layer("multires", (8, 3))
+    low, high, weights = (parameter.detach() for parameter in mixer.parameters())
+    left = torch.zeros(8, 8)
+    left[:, 0] = 1
+    expected = left.clone()
+    for level in range(3):
+        split = torch.zeros(2, 8, 8)
+        for lag in range(2**level):
+            for filter_, part in zip((low, high), split, strict=True):
+                part[:, lag] += filter_[0] * left[:, lag]
+                part[:, lag + 2**level] += filter_[1] * left[:, lag]
+        left = split[0]
+        expected += weights[level][:, None] * split[1]
+    torch.testing.assert_close(mixer.kernel_matrix(), expected + weights[3][:, None] * left)
+
+
+def test_damped_kernels_ring_and_fade() -> None:
+    mixer = ALL_MIXERS["damped"](2, 6)
+    with torch.no_grad():
+        mixer.amplitudes[2] = 1.0
+        mixer.log_half_lives[2] = 4.0
+        mixer.frequencies[2] = 2 * torch.pi / 8
+    kernel = mixer.kernel_matrix()[0]
+    strength = 1 - 0.5 ** (1 / 16)
+    assert kernel[0].item() == pytest.approx(1 + strength)
+    assert kernel[8].item() == pytest.approx(strength / 2**0.5)  # a period later, half of a half-life
+    assert kernel[4].item() == pytest.approx(-strength / 2**0.25)
+    assert abs(kernel[2].item()) < 1e-6
 
 
 def test_dyadic_starts_as_token_shift_on_a_quarter() -> None:
