@@ -48,13 +48,13 @@ def described(loaded: LoadedCheckpoint, modality: AppModality[Any]) -> list[str]
     trained = info.trained_on
     losses = [f"{split} {in_unit(nats, modality.loss_unit):.3f}" for split, nats in info.losses.items()]
     sampling = [f"{name} {value:g}" for name, value in modality.sampling(info).items() if value is not None]
-    layer = "nothing (the baseline)" if model.mixer == "none" else model.mixer
+    layer = "nothing (the baseline)" if model.mixer == "none" else f"{model.mixer}, {model.place}"
     facts = {
         "checkpoint": f"{loaded.name}, digest {loaded.digest}",
         "model": f"{loaded.model.n_parameters():,} parameters: {model.n_layer} blocks of {model.n_embd} coordinates, "
         f"{model.n_head} heads, {model.n_hidden} hidden",
         "context": f"{model.block_size:,} {modality.tokens}, {model.positions} positions",
-        "between blocks": layer,
+        "mixes over time": layer,
         "data": f"{trained.get('source', 'not known')}; licence: {trained.get('licence', 'not known')}",
         "training": f"{info.steps:,} steps, {info.tokens:,} {modality.tokens}, seed {info.seed}, "
         f"{trained.get('hardware', 'hardware not known')}",

@@ -87,6 +87,12 @@ class GPTConfig:
         return "none" if self.site == "stream" else self.mixer
 
     @property
+    def place(self) -> str:
+        """Where the mixer is, in words."""
+        places = {"stream": "between the blocks", "keys-values": "on keys and values"}
+        return places.get(self.site, "between the blocks and on keys and values")
+
+    @property
     def cache_size(self) -> int:
         """Numbers in the key/value cache of one stream."""
         return 2 * self.n_layer * self.block_size * self.n_embd

@@ -11,6 +11,7 @@ from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import Results, are_paired, divergence, shared_tokens
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.muting import muted_in_words
+from waveletgpt.models.wavelet import KINDS
 
 ABOUT = """<header class="about"><h1>waveletgpt</h1>
 <p>Small models that write text, sound and piano music. Card A and card B are two of them, with the same prompt and the
@@ -66,7 +67,10 @@ def about(entry: CheckpointEntry | None, modality: AppModality[Any], mute: str =
     if entry is None:
         return '<p class="about-line">No checkpoint chosen.</p>'
     info = entry.info
-    layer = "plain GPT" if entry.is_baseline else f"GPT with {info.model.mixer} wavelets"
+    name, site = info.model.mixer, info.model.site
+    layer = "plain GPT" if entry.is_baseline else f"GPT with {name}{' wavelets' * (name in KINDS)}"
+    if site != "stream" and not entry.is_baseline:
+        layer += f" {info.model.place}"
     trained = f"{info.tokens / 1e6:.1f} million {modality.tokens}" if info.tokens else f"{info.steps:,} steps"
     parts = [f"trained on {trained}"]
     if source := info.trained_on.get("source"):

@@ -28,11 +28,13 @@ def model_card(gpt: GPT, info: CheckpointInfo, row: dict[str, Any], evaluation: 
         evaluation: Sections on what was measured after training.
     """
     model, trained_on = info.model, info.trained_on
-    layer = "nothing (the baseline)" if model.mixer == "none" else f"a causal wavelet layer (`{model.mixer}`)"
+    layer = "without a layer that mixes over time (the baseline)"
+    if model.mixer != "none":
+        layer = f"with a causal layer that mixes over time, `{model.mixer}`, {model.place}"
     return f"""{_head(info)}
 # {info.modality}: {model.mixer}
 
-A GPT decoder for {info.modality} with {layer} between its blocks
+A GPT decoder for {info.modality} {layer}
 (WaveletGPT, [arXiv 2409.12924](https://arxiv.org/abs/2409.12924)).
 
 | | |
