@@ -15,7 +15,7 @@ from typing import Any
 from waveletgpt.common.errors import InputError, run_command
 from waveletgpt.common.files import write_text
 from waveletgpt.common.units import in_unit
-from waveletgpt.training.comparing.cells import bounds, minus, p_value
+from waveletgpt.training.comparing.cells import bounds, minus, p_of, p_value
 from waveletgpt.training.comparing.statistics import difference
 
 ROOT = Path(__file__).parent.parent
@@ -78,7 +78,7 @@ def by_layer(comparisons: Comparisons, compared: str, speed: str, heading: str) 
                     continue
                 gap, factor = variant[compared], variant["speedup"][speed]
                 rows.append(
-                    [*row, interval(gap, unit), p_value(gap["p"]), f"{factor['value']:.2f}{bounds(factor, 1, '.2f')}"]
+                    [*row, interval(gap, unit), p_value(p_of(gap)), f"{factor['value']:.2f}{bounds(factor, 1, '.2f')}"]
                 )
     return rows
 
@@ -107,7 +107,7 @@ def speed_up(variant: dict[str, Any]) -> str:
     """A speed-up in steps with its interval; bold if it is significant."""
     factor = variant["speedup"]["steps"]
     value = f"{factor['value']:.2f}"
-    p = variant["difference"]["p"]
+    p = p_of(variant["difference"])
     return f"{f'**{value}**' if p is not None and p < SIGNIFICANT else value}{bounds(factor, 1, '.2f')}"
 
 
@@ -126,7 +126,12 @@ def against(layer: str, positions: str) -> list[list[str]]:
             gap = difference([ours[seed] for seed in both], [theirs[seed] for seed in both])
             label = [f"[{modality}](../results/{name}/report.md), {unit}", millions(whole), seeds(whole)]
             rows.append(
-                [*(label if other == others[0] else ["", "", ""]), f"`{other}`", interval(gap, unit), p_value(gap["p"])]
+                [
+                    *(label if other == others[0] else ["", "", ""]),
+                    f"`{other}`",
+                    interval(gap, unit),
+                    p_value(p_of(gap)),
+                ]
             )
     return rows
 

@@ -52,11 +52,13 @@ class Config(TrainConfig):
     --model that differ from the shared ones, as in none:n_layer=12 or haar:positions=learned."""
     baseline: str | None = None
     """The variant that the others are compared with; `none` by default."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Every variant is trained once with each seed."""
     lrs: tuple[float, ...] = ()
     """Learning rates to try as --optimizer.lr: Muon's, or AdamW's with --optimizer.name adamw. Each variant is trained
-    with all of them at the first seed, and with its best one at the others. By default --optimizer.lr alone."""
+    with all of them at --sweep-seed, and with its best one at --seeds. By default --optimizer.lr alone."""
+    sweep_seed: int | None = None
+    """Seed that chooses among --lrs, and is not counted. By default one more than the highest of --seeds."""
     rates_from: Path | None = None
     """Another comparison's directory. Each variant gets the learning rate that was chosen for it there."""
     jobs: int = 0
@@ -81,6 +83,8 @@ class Config(TrainConfig):
             or not 0 <= min(self.seeds) <= max(self.seeds) < 2**63
         ):
             raise InputError("--seeds must be different whole numbers from 0 to below 2**63, at least one")
+        if self.sweep_seed is not None and (self.sweep_seed in self.seeds or not 0 <= self.sweep_seed < 2**63):
+            raise InputError("--sweep-seed must be a whole number from 0 to below 2**63 that is not one of --seeds")
         if len(set(self.lrs)) < len(self.lrs) or not all(0 < lr < 1 for lr in self.lrs):
             raise InputError("--lrs must be different numbers above 0 and below 1")
         if self.lrs and self.rates_from:
@@ -154,7 +158,8 @@ def make_study(config: Config) -> tuple[Study, int, Dataset]:
         precision=pick_precision(config.precision, device),
         model=replace(config.model, mixer="none", vocab_size=dataset.info.vocab_size),
     )
-    study = Study(shared, config.variants(), config.seeds, rates(config), config.rates_from)
+    sweep_seed = max(config.seeds) + 1 if config.sweep_seed is None else config.sweep_seed
+    study = Study(shared, config.variants(), config.seeds, rates(config), sweep_seed, config.rates_from)
     Batches(dataset, shared, Processes())
     check_long_enough(dataset.tokens("val"), config.model.block_size, f"{config.data}: the val split")
     for name, variant in study.variants.items():

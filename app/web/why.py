@@ -119,7 +119,8 @@ def _the(report: Report) -> str:
 
 def _measured(variant: dict[str, Any]) -> str:
     """A report's speed-up with its interval, if it can be told from chance."""
-    speedup, p = variant["speedup"]["steps"], (variant["difference"] or {}).get("p")
+    speedup, gap = variant["speedup"]["steps"], variant["difference"] or {}
+    p = gap.get("p_holm", gap.get("p"))
     value, low, high = speedup["value"], speedup["low"], speedup["high"]
     interval = "" if low is None else f"95 % interval {low:.2f} to {high:.2f}"
     if p is None or p >= SIGNIFICANT:

@@ -21,6 +21,7 @@ def fuzz(*words: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
+@pytest.mark.slow
 def test_all_kinds_start_outside_of_pytest() -> None:
     command = [sys.executable, "-c", f"import {', '.join(KINDS)}; print(midi.Kind, endpoints.Kind)"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=RUN.parent)

@@ -18,13 +18,14 @@ OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 def columns(report: dict[str, Any]) -> list[str]:
     """The headings of the table."""
     unit = report["data"]["unit"]
+    corrected = any("p_holm" in (one["difference"] or {}) for one in report["variants"].values())
     return [
         "variant",
         "parameters",
         "learning rate",
         f"final loss, {unit}",
         f"difference, {unit}",
-        "p",
+        "p (Holm)" if corrected else "p",
         "in equal seconds",
         "speed-up in steps",
         "in seconds",
@@ -45,7 +46,7 @@ def cells(report: dict[str, Any], name: str) -> list[str]:
     return [
         *row,
         minus(f"{difference['mean'] * scale:+.4f}") + bounds(difference, scale, "+.4f"),
-        p_value(difference["p"]),
+        p_value(p_of(difference)),
         minus(f"{in_seconds['mean'] * scale:+.4f}") + bounds(in_seconds, scale, "+.4f"),
         *(f"{speedup[kind]['value']:.2f}{bounds(speedup[kind], 1, '.2f')}" for kind in ("steps", "seconds")),
         f"\N{MULTIPLICATION SIGN} {time['ratio']:.3f} ({time['q25']:.3f} to {time['q75']:.3f})",
@@ -61,6 +62,11 @@ def bounds(interval: dict[str, float | None], scale: float, digits: str) -> str:
 def minus(text: str) -> str:
     """Replace hyphens by minus signs."""
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def p_of(difference: dict[str, float | None]) -> float | None:
+    """The p-value of a difference, corrected for the number of variants; reports of old are not corrected."""
+    return difference.get("p_holm", difference["p"])
 
 
 def p_value(p: float | None) -> str:

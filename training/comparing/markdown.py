@@ -83,8 +83,9 @@ def _explain_columns(report: dict[str, Any]) -> str:
     return (
         f"Final loss: mean ± standard deviation over the seeds, on {report['eval_windows']} windows of the validation "
         "split. Difference: to the baseline with the same seed, with its 95 % interval by Student's t and the p-value "
-        "of the paired t test. In equal seconds: the same with the variant's loss at the time at which the baseline's "
-        "run ends, by the step times. Speed-up in steps: the baseline's steps to its final loss over the variant's "
+        "of the paired t test, corrected for the number of variants by Holm's method. In equal seconds: the same with "
+        "the variant's loss at the time at which the baseline's run ends, by the step times. "
+        "Speed-up in steps: the baseline's steps to its final loss over the variant's "
         "steps to the same loss, geometric mean over the seeds with a 95 % bootstrap interval. In seconds: the same, "
         "divided by the median step time. "
         f"Step time: a variant's over the baseline's, median and quartiles over {over}."
@@ -114,10 +115,11 @@ def caveats(report: dict[str, Any]) -> Iterator[str]:
             "variant's final loss instead: the baseline's steps to it over the variant's, which is below 1."
         )
     if any(len(v["lrs"]) > 1 for v in variants.values()):
-        yield (
-            f"Learning rates were chosen by the final validation loss with seed {report['seeds'][0]}, which is one "
-            f"of the seeds reported. {_tried(report)}"
-        )
+        seed = report.get("sweep_seed")
+        which = f"{seed}, which is not one of the seeds reported"
+        if seed is None:  # a report of old
+            which = f"{report['seeds'][0]}, which is one of the seeds reported"
+        yield f"Learning rates were chosen by the final validation loss with seed {which}. {_tried(report)}"
     if report.get("rates_from"):
         yield f"The learning rate of each variant is the one that the comparison in `{report['rates_from']}` chose."
     if edge := [name for name, v in variants.items() if v["lr_at_edge"]]:

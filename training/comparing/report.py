@@ -7,7 +7,14 @@ from typing import Any
 
 from waveletgpt.common.curves import Curve
 from waveletgpt.models.gpt import GPT
-from waveletgpt.training.comparing.statistics import Interval, difference, loss_at, mean_speedup, speedup_curve
+from waveletgpt.training.comparing.statistics import (
+    Interval,
+    difference,
+    holm,
+    loss_at,
+    mean_speedup,
+    speedup_curve,
+)
 from waveletgpt.training.comparing.step_times import Ratio, Seconds, ratio
 from waveletgpt.training.comparing.study import Study
 from waveletgpt.training.comparing.trial import Outcome, Trial
@@ -61,6 +68,18 @@ def make_report(
         )
     config, shared = study.config, study.config.to_dict()
     baselines, times = runs[baseline], StepTimes(seconds, baseline, runs[baseline])
+    variants = {
+        name: {
+            **_describe(study, name, rates, outcomes),
+            "runs": [_losses(seed, evaluations) for seed, evaluations in found.items()],
+            **_compare(found, baselines, times.ratio(name, found), is_baseline=name == baseline),
+        }
+        for name, found in runs.items()
+        if found and (name == baseline or found.keys() & baselines.keys())
+    }
+    gaps = [variant["difference"] for variant in variants.values() if variant["difference"]]
+    for gap, p in zip(gaps, holm([gap["p"] for gap in gaps]), strict=True):
+        gap["p_holm"] = p
     return {
         "format_version": FORMAT_VERSION,
         "command": command,
@@ -81,19 +100,12 @@ def make_report(
         "eval_every": config.eval_every,
         "eval_windows": config.eval_windows,
         "seeds": list(study.seeds),
+        "sweep_seed": study.sweep_seed if any(map(study.lr_trials, study.variants)) else None,
         "rates_from": study.rates_from and f"{study.rates_from}",
         "baseline": baseline,
         "step_seconds": times.baseline_seconds,
         "steps_timed": "interleaved" if seconds else "runs",
-        "variants": {
-            name: {
-                **_describe(study, name, rates, outcomes),
-                "runs": [_losses(seed, evaluations) for seed, evaluations in found.items()],
-                **_compare(found, baselines, times.ratio(name, found), is_baseline=name == baseline),
-            }
-            for name, found in runs.items()
-            if found and (name == baseline or found.keys() & baselines.keys())
-        },
+        "variants": variants,
         "failed": failed,
     }
 
@@ -141,16 +153,15 @@ def _failures(
     """Runs that died, runs that diverged at the chosen learning rate, and variants that diverged at every one."""
     found = []
     for trial, outcome in outcomes.items():
-        candidates = study.lr_trials(trial.variant).values()
-        searched = trial in candidates and len(candidates) > 1
+        searched = trial in study.lr_trials(trial.variant).values()
         if outcome.kind == "failed" or (outcome.kind == "diverged" and not searched):
             entry = {"run": trial.name, "variant": trial.variant, "lr": trial.lr, "seed": trial.seed}
             found.append({**entry, "why": outcome.reason, "log": f"{trial.log}"})
     for name, lr in rates.items():
         trials = list(study.lr_trials(name).values())
-        if lr is None and len(trials) > 1 and all(outcomes[trial].kind == "diverged" for trial in trials):
+        if lr is None and all(outcomes[trial].kind == "diverged" for trial in trials):
             why = f"it diverged with every learning rate ({', '.join(f'{rate:g}' for rate in study.lrs[name])})"
-            found.append({"run": name, "variant": name, "lr": None, "seed": study.seeds[0], "why": why, "log": None})
+            found.append({"run": name, "variant": name, "lr": None, "seed": study.sweep_seed, "why": why, "log": None})
     return found
 
 
@@ -170,7 +181,7 @@ def _describe(
         "parameters": GPT(variant.model(study.config.model)).n_parameters(),
         "lr": lr,
         "lrs": losses,
-        "lr_at_edge": len(tried) > 1 and lr in (min(tried), max(tried)),
+        "lr_at_edge": bool(tried) and lr in (min(tried), max(tried)),
     }
 
 

@@ -88,6 +88,18 @@ def _geometric_mean(
     return value, low, high
 
 
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction for several tests: p-values such that with any of them below 5 %, the chance that a true null
+    hypothesis is rejected is at most that. None stays None and does not count.
+    """
+    known = sorted((p, i) for i, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None for _ in ps]
+    largest = 0.0
+    for rank, (p, i) in enumerate(known):
+        corrected[i] = largest = max(largest, min(1.0, p * (len(known) - rank)))
+    return corrected
+
+
 def difference(runs: Sequence[float], baselines: Sequence[float]) -> dict[str, float | None]:
     """Compare losses of runs and baselines with the same seeds by the paired t test.
 

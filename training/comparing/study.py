@@ -16,7 +16,7 @@ Outcomes = Mapping[Trial, Outcome]
 
 @dataclass(frozen=True)
 class Study:
-    """Each variant is trained with all its learning rates at the first seed, then with the best one at the others."""
+    """Each variant is trained with all its learning rates at one seed, then with the best one at all others."""
 
     config: TrainConfig
     """Settings that all runs share, with device and precision decided. `out` is the comparison's directory."""
@@ -24,6 +24,8 @@ class Study:
     seeds: tuple[int, ...]
     lrs: Mapping[str, tuple[float, ...]]
     """The learning rates to try, by variant."""
+    sweep_seed: int
+    """The seed that chooses among learning rates. It is not one of `seeds`, so that the choice favours nobody there."""
     rates_from: Path | None = None
     """Directory of the comparison that chose the learning rates, if another one did."""
 
@@ -42,23 +44,27 @@ class Study:
     def all_trials(self) -> Iterator[Trial]:
         """Every run that may be needed: all variants, learning rates and seeds."""
         for variant in self.variants:
+            yield from self.lr_trials(variant).values()
             for lr in self.lrs[variant]:
                 yield from (self.trial(variant, lr, seed) for seed in self.seeds)
 
     @property
     def n_trials(self) -> int:
         """Number of runs that will be needed if no variant fails."""
-        return sum(len(self.lrs[variant]) + len(self.seeds) - 1 for variant in self.variants)
+        return sum(len(self.lr_trials(variant)) + len(self.seeds) for variant in self.variants)
 
     def lr_trials(self, variant: str) -> dict[float, Trial]:
-        """The runs that choose a variant's learning rate, by learning rate."""
-        return {lr: self.trial(variant, lr, self.seeds[0]) for lr in self.lrs[variant]}
+        """The runs that choose a variant's learning rate, by learning rate; none if there is but one."""
+        lrs = self.lrs[variant]
+        return {lr: self.trial(variant, lr, self.sweep_seed) for lr in lrs} if len(lrs) > 1 else {}
 
     def best_lr(self, variant: str, outcomes: Outcomes) -> float | None:
-        """The learning rate with the lowest final validation loss.
+        """The learning rate with the lowest final validation loss, or the only one.
 
         None until all its runs have ended, and if one of them failed or all of them diverged.
         """
+        if len(self.lrs[variant]) == 1:
+            return self.lrs[variant][0]
         losses = {}
         for lr, trial in self.lr_trials(variant).items():
             if trial not in outcomes or outcomes[trial].kind == "failed":
@@ -68,11 +74,12 @@ class Study:
         return min(losses, key=losses.__getitem__) if losses else None
 
     def needed_trials(self, outcomes: Outcomes) -> list[Trial]:
-        """Every run that is known to be needed, in order: all variants with the first seed, then with the next."""
-        first = [trial for variant in self.variants for trial in self.lr_trials(variant).values()]
+        """Every run that is known to be needed, in order: those that choose learning rates, then all variants with the
+        first seed, then with the next.
+        """
+        sweeps = [trial for variant in self.variants for trial in self.lr_trials(variant).values()]
         rates = {variant: self.best_lr(variant, outcomes) for variant in self.variants}
-        others = [self.trial(v, lr, seed) for seed in self.seeds[1:] for v, lr in rates.items() if lr is not None]
-        return first + others
+        return sweeps + [self.trial(v, lr, seed) for seed in self.seeds for v, lr in rates.items() if lr is not None]
 
 
 def train_all(

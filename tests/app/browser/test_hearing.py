@@ -49,6 +49,7 @@ def test_sound_plays_while_it_grows(page: Page, slowly: None) -> None:
     expect(panel.get_by_text("Stopped.")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_music_can_be_played_when_the_page_says_done(page: Page) -> None:
     panel = opened(page, "music")
     generate(panel, "20")

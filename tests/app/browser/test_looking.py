@@ -1,5 +1,6 @@
 """Looking closer at a result in a browser: marks, alternatives, and going on from one."""
 
+import pytest
 from playwright.sync_api import Page, expect
 from visit import generate, opened
 
@@ -45,6 +46,7 @@ def test_a_character_shows_alternatives_and_goes_on_from_one(page: Page) -> None
     assert written.text_content() == text
 
 
+@pytest.mark.slow
 def test_a_note_and_a_sound_show_alternatives(page: Page) -> None:
     for name, target, press in (("music", ".key[data-token]", True), ("audio", ".timeline .panel.wave", False)):
         panel = opened(page, name)

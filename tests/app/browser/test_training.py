@@ -75,6 +75,7 @@ def test_lines_grow_and_the_slider_changes_the_sample(training: Locator, written
     assert page.evaluate("navigator.clipboard.readText()") == copied
 
 
+@pytest.mark.slow
 def test_the_tab_is_for_everybody_and_sound_goes_on_while_the_slider_moves(training: Locator) -> None:
     page = training.page
     training.locator("#training-kind").get_by_text("Audio").click()

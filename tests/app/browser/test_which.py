@@ -63,6 +63,7 @@ def test_text_is_read_before_the_vote_which_the_keyboard_can_cast(page: Page, tm
     opened.value.close()
 
 
+@pytest.mark.slow
 def test_both_sounds_are_heard_before_the_vote(page: Page) -> None:
     panel = new_pair(page, "audio")
     transport = panel.locator(".transport")

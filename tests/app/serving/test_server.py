@@ -41,6 +41,7 @@ TEXT = ["Hello", "text-haar", None, "", 50, 1, 0, 1, True, 100, 0, 1, 0, 1]
 AUDIO = ["audio-haar", None, "", 0.1, 1, 0, 1, True, 1, 0, 1, 0, 1]
 
 
+@pytest.mark.slow
 def test_what_gradio_refuses_is_one_line_without_folders(page_url: str, capfd: pytest.CaptureFixture[str]) -> None:
     for path in ("x.wav", "/etc/passwd", "", "..", "a\0b", "x" * 5000, "http://127.0.0.1:1/x.wav"):
         for name, data in (

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from waveletgpt.common.curves import Curve, speedup, steps_to
 from waveletgpt.training.comparing.statistics import (
     difference,
+    holm,
     loss_at,
     mean_speedup,
     speedup_curve,
@@ -126,3 +127,8 @@ def test_step_times_are_compared_within_a_round() -> None:
     found = ratio([1.1, 1.1, 12.0, 1.3, 1.4], baseline)
     assert (found.ratio, found.q25, found.q75) == pytest.approx((1.2, 1.1, 1.3))
     assert ratio([3.0], [2.0]).ratio == 1.5
+
+
+def test_holm_corrects_for_the_number_of_tests() -> None:
+    assert holm([0.01, None, 0.04, 0.03, 0.005]) == pytest.approx([0.03, None, 0.06, 0.06, 0.02], nan_ok=True)
+    assert holm([0.7, 0.6]) == [1.0, 1.0] and holm([0.02]) == [0.02] and holm([]) == []

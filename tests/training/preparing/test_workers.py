@@ -88,6 +88,7 @@ def test_jobs_are_taken_as_they_are_needed(workers: Workers) -> None:
             assert len(taken) <= done + 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="processes are killed by signals")
 def test_an_idle_worker_that_is_killed_fails_no_job(workers: Workers) -> None:
     list(workers.spread(eval, ["1", "2"]))
