@@ -17,6 +17,8 @@ from waveletgpt.tokenizers.registry import Tokenizer, tokenizer_from_dict
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 """The folder beside this one, in the source tree as in the installed package."""
 CPU = torch.device("cpu")
+LATER = {"site": "stream"}
+"""Fields of a model that came after the first recipes, with the values that models had before."""
 DEPTH = 5
 """Folders between a directory and its checkpoints. compare.py writes four: runs/haar/lr-0.001-seed-0/best."""
 
@@ -79,8 +81,12 @@ class LoadedCheckpoint:
 
 
 def digest(info: CheckpointInfo) -> str:
-    """16 hexadecimal digits that tell a checkpoint from all others: of its weights, its model and its tokenizer."""
-    parts = [info.weights_sha256, asdict(info.model), info.tokenizer]
+    """16 hexadecimal digits that tell a checkpoint from all others: of its weights, its model and its tokenizer.
+
+    What recipes of old do not know counts only where it is not as it always was.
+    """
+    model = {name: value for name, value in asdict(info.model).items() if LATER.get(name) != value}
+    parts = [info.weights_sha256, model, info.tokenizer]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
