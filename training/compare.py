@@ -59,6 +59,9 @@ class Config(TrainConfig):
     with all of them at --sweep-seed, and with its best one at --seeds. By default --optimizer.lr alone."""
     sweep_seed: int | None = None
     """Seed that chooses among --lrs, and is not counted. By default one more than the highest of --seeds."""
+    longer: int = 2
+    """The baseline is also trained for so many times as many steps, which tells the speed-up from decayed runs alone; 1
+    leaves that out."""
     rates_from: Path | None = None
     """Another comparison's directory. Each variant gets the learning rate that was chosen for it there."""
     jobs: int = 0
@@ -85,6 +88,7 @@ class Config(TrainConfig):
             raise InputError("--seeds must be different whole numbers from 0 to below 2**63, at least one")
         if self.sweep_seed is not None and (self.sweep_seed in self.seeds or not 0 <= self.sweep_seed < 2**63):
             raise InputError("--sweep-seed must be a whole number from 0 to below 2**63 that is not one of --seeds")
+        check_whole("--longer", self.longer, 1)
         if len(set(self.lrs)) < len(self.lrs) or not all(0 < lr < 1 for lr in self.lrs):
             raise InputError("--lrs must be different numbers above 0 and below 1")
         if self.lrs and self.rates_from:
@@ -131,9 +135,9 @@ def compare(config: Config, *, command: str = "") -> dict[str, Any]:
         if config.timing_rounds:
             console.print(f"Step times: {config.timing_rounds} rounds of {len(models)} variants.")
             seconds = step_times(study.config, models, config.timing_rounds, stopping)
-        with ComparisonProgress(study.n_trials, dataset.info.report, console) as progress:
+        with ComparisonProgress(study.n_trials, study.n_tokens, dataset.info.report, console) as progress:
             outcomes = train_all(study, jobs, progress, stopping)
-        report = make_report(study, config.baseline_name, dataset.info, outcomes, seconds, command=command, jobs=jobs)
+        report = make_report(study, dataset.info, outcomes, seconds, command=command, jobs=jobs)
         write_report(report, config.out)
     return report
 
@@ -159,7 +163,16 @@ def make_study(config: Config) -> tuple[Study, int, Dataset]:
         model=replace(config.model, mixer="none", vocab_size=dataset.info.vocab_size),
     )
     sweep_seed = max(config.seeds) + 1 if config.sweep_seed is None else config.sweep_seed
-    study = Study(shared, config.variants(), config.seeds, rates(config), sweep_seed, config.rates_from)
+    study = Study(
+        shared,
+        config.variants(),
+        config.seeds,
+        rates(config),
+        config.baseline_name,
+        config.longer,
+        sweep_seed,
+        config.rates_from,
+    )
     Batches(dataset, shared, Processes())
     check_long_enough(dataset.tokens("val"), config.model.block_size, f"{config.data}: the val split")
     for name, variant in study.variants.items():

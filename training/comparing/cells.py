@@ -29,8 +29,14 @@ def columns(report: dict[str, Any]) -> list[str]:
         "in equal seconds",
         "speed-up in steps",
         "in seconds",
+        *(["speed-up, decayed"] if has_longer(report) else []),
         "step time",
     ]
+
+
+def has_longer(report: dict[str, Any]) -> bool:
+    """Whether the baseline was trained longer as well."""
+    return any(variant.get("decayed_speedup") for variant in report["variants"].values())
 
 
 def cells(report: dict[str, Any], name: str) -> list[str]:
@@ -41,14 +47,18 @@ def cells(report: dict[str, Any], name: str) -> list[str]:
     scale, time = in_unit(1, unit), variant["step_time"]
     sd = "" if final["sd"] is None else f" ± {final['sd'] * scale:.4f}"
     row = [name, f"{variant['parameters']:,}", f"{variant['lr']:g}", f"{final['mean'] * scale:.4f}{sd}"]
+    decayed = [""] if has_longer(report) else []
     if difference is None:
-        return [*row, "the baseline", "", "", "", "", f"{report['step_seconds'] * 1000:.4g} ms"]
+        return [*row, "the baseline", "", "", "", "", *decayed, f"{report['step_seconds'] * 1000:.4g} ms"]
+    if found := variant.get("decayed_speedup"):
+        decayed = [f"{'at least ' * found['at_least']}{found['value']:.2f}{bounds(found, 1, '.2f')}"]
     return [
         *row,
         minus(f"{difference['mean'] * scale:+.4f}") + bounds(difference, scale, "+.4f"),
         p_value(p_of(difference)),
         minus(f"{in_seconds['mean'] * scale:+.4f}") + bounds(in_seconds, scale, "+.4f"),
         *(f"{speedup[kind]['value']:.2f}{bounds(speedup[kind], 1, '.2f')}" for kind in ("steps", "seconds")),
+        *decayed,
         f"\N{MULTIPLICATION SIGN} {time['ratio']:.3f} ({time['q25']:.3f} to {time['q75']:.3f})",
     ]
 
@@ -84,7 +94,7 @@ def table(report: dict[str, Any]) -> Table:
         box=box.SIMPLE,
         pad_edge=False,
     )
-    left_out = ("parameters", "learning rate", "in equal seconds")
+    left_out = ("parameters", "learning rate", "in equal seconds", "speed-up, decayed")
     without_interval = ("in seconds", "step time")
     shown = [(i, heading) for i, heading in enumerate(columns(report)) if heading not in left_out]
     for _, heading in shown:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from waveletgpt.training.comparing.cells import cells, columns, optimizer, seeds
+from waveletgpt.training.comparing.cells import cells, columns, has_longer, optimizer, seeds
 
 FEW_SEEDS = 10
 """With fewer seeds the report warns that intervals are rough."""
@@ -87,8 +87,21 @@ def _explain_columns(report: dict[str, Any]) -> str:
         "the variant's loss at the time at which the baseline's run ends, by the step times. "
         "Speed-up in steps: the baseline's steps to its final loss over the variant's "
         "steps to the same loss, geometric mean over the seeds with a 95 % bootstrap interval. In seconds: the same, "
-        "divided by the median step time. "
+        f"divided by the median step time. {_decayed(report)}"
         f"Step time: a variant's over the baseline's, median and quartiles over {over}."
+    )
+
+
+def _decayed(report: dict[str, Any]) -> str:
+    """How the speed-up by the longer baseline is computed."""
+    if not has_longer(report):
+        return ""
+    times = report["longer"]["times"]
+    return (
+        "Speed-up, decayed: how many times as long the baseline has to train to end where the variant ends. The "
+        f"baseline was trained {times} times as long as well, with the same learning rate; between its two final "
+        "losses, loss against the logarithm of steps is taken as a straight line. A variant that ends below the "
+        f"longer run counts as {times}. "
     )
 
 
@@ -107,6 +120,8 @@ def caveats(report: dict[str, Any]) -> Iterator[str]:
         "Learning rates fall until the end of the run. A variant that reaches the baseline's final loss early does so "
         "while its rate is still high; a shorter run would reach that loss sooner."
     )
+    if report.get("longer", {}).get("times") == 1:
+        yield "The baseline was not trained longer (`--longer 1`), so there is no speed-up between decayed runs."
     short = [name for name, v in variants.items() if v["speedup"]["steps"]["reached"] < len(v["runs"])]
     if short:
         counts = ", ".join(f"{name} ({variants[name]['speedup']['steps']['reached']} of {n})" for name in short)

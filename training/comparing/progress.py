@@ -17,10 +17,10 @@ class ComparisonProgress:
     A running run shows the step and loss of its last evaluation.
     """
 
-    def __init__(self, total: int, unit: str, console: Console) -> None:
-        """`total` is the number of runs, `unit` the unit of losses."""
-        self.total, self.unit, self.console = total, unit, console
-        self.done, self.tokens_left = 0, 0
+    def __init__(self, total: int, tokens: int, unit: str, console: Console) -> None:
+        """`total` is the number of runs, `tokens` what they train on, `unit` the unit of losses."""
+        self.total, self.tokens, self.unit, self.console = total, tokens, unit, console
+        self.done, self.tokens_done, self.tokens_left = 0, 0, tokens
         self.started_at = self.last_evaluation_at = time.monotonic()
         self.tokens_trained = 0
         """Tokens that all runs have trained on since the start."""
@@ -41,8 +41,7 @@ class ComparisonProgress:
 
     def already_done(self, trial: Trial) -> None:
         """A run was complete before this comparison started."""
-        self.done += 1
-        self._update_total(trial)
+        self._one_less(trial)
 
     def started(self, trial: Trial) -> None:
         """A run begins or resumes."""
@@ -50,14 +49,13 @@ class ComparisonProgress:
         steps, tokens = (found[-1]["step"], found[-1]["tokens"]) if found else (0, 0)
         task = self.bar.add_task(trial.name, total=trial.config.steps, completed=steps, status="")
         self.running[trial] = task, tokens
-        self._update_total(trial)
+        self._update_total()
 
     def ended(self, trial: Trial, outcome: Outcome) -> None:
         """A run has ended."""
         self.refresh()
         self.bar.remove_task(self.running.pop(trial)[0])
-        self.done += 1
-        self._update_total(trial)
+        self._one_less(trial)
         result = self._loss(trial) if outcome.kind == "complete" else f"{outcome.kind}: {outcome.reason}"
         count = f"{self.done} of {self.total} runs{self._time_left()}"
         self.console.print(f"{trial.name}: {result}  ({count})", markup=False)
@@ -73,19 +71,24 @@ class ComparisonProgress:
                 self.running[trial] = task, last["tokens"]
                 status = f"step {last['step']:,} of {trial.config.steps:,}, {self._loss(trial)}"
                 self.bar.update(task, completed=last["step"], status=status)
-                self._update_total(trial)
+                self._update_total()
 
     def _loss(self, trial: Trial) -> str:
         return f"{in_unit(trial.evaluations()[-1]['val_loss'], self.unit):.4f} {self.unit}"
 
-    def _update_total(self, trial: Trial) -> None:
-        """Update the bar for all runs. Every run is as long as `trial`."""
+    def _one_less(self, trial: Trial) -> None:
+        self.done += 1
+        self.tokens_done += trial.tokens
+        self._update_total()
+
+    def _update_total(self) -> None:
+        """Update the bar for all runs."""
         running = sum(tokens for _, tokens in self.running.values())
-        self.tokens_left = (self.total - self.done) * trial.tokens - running
+        self.tokens_left = self.tokens - self.tokens_done - running
         speed = f", {self._tokens_per_second():,.0f} tokens/s" if self.tokens_trained else ""
         self.bar.update(
             self.all_runs,
-            completed=self.total - self.tokens_left / trial.tokens,
+            completed=self.total * (1 - self.tokens_left / self.tokens),
             status=f"{self.done} of {self.total}{speed}{self._time_left()}",
         )
 

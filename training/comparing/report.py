@@ -9,6 +9,7 @@ from waveletgpt.common.curves import Curve
 from waveletgpt.models.gpt import GPT
 from waveletgpt.training.comparing.statistics import (
     Interval,
+    decayed_speedup,
     difference,
     holm,
     loss_at,
@@ -34,7 +35,6 @@ class NoReportError(Exception):
 
 def make_report(
     study: Study,
-    baseline: str,
     data: DatasetInfo,
     outcomes: Mapping[Trial, Outcome],
     seconds: Seconds,
@@ -49,7 +49,6 @@ def make_report(
 
     Args:
         study: what was compared.
-        baseline: name of the variant that the others are compared with.
         data: of the prepared data.
         outcomes: how each run ended.
         seconds: interleaved step times; empty if they were not measured.
@@ -59,6 +58,7 @@ def make_report(
     Raises:
         NoReportError: the baseline has no complete run.
     """
+    baseline = study.baseline
     rates = {name: study.best_lr(name, outcomes) for name in study.variants}
     failed = _failures(study, outcomes, rates)
     runs = {name: _complete(study, name, lr, outcomes) for name, lr in rates.items() if lr is not None}
@@ -77,6 +77,15 @@ def make_report(
         for name, found in runs.items()
         if found and (name == baseline or found.keys() & baselines.keys())
     }
+    lr = rates[baseline]
+    longer = {trial.seed: trial for trial in study.longer_trials(lr)} if lr is not None else {}
+    finals = {
+        seed: trial.evaluations()[-1]["val_loss"]
+        for seed, trial in longer.items()
+        if trial in outcomes and outcomes[trial].kind == "complete"
+    }
+    for name, variant in variants.items():
+        variant["decayed_speedup"] = None if name == baseline else _decayed(runs[name], baselines, finals, study.longer)
     gaps = [variant["difference"] for variant in variants.values() if variant["difference"]]
     for gap, p in zip(gaps, holm([gap["p"] for gap in gaps]), strict=True):
         gap["p_holm"] = p
@@ -101,6 +110,7 @@ def make_report(
         "eval_windows": config.eval_windows,
         "seeds": list(study.seeds),
         "sweep_seed": study.sweep_seed if any(map(study.lr_trials, study.variants)) else None,
+        "longer": {"times": study.longer, "val_loss": {f"{seed}": loss for seed, loss in finals.items()}},
         "rates_from": study.rates_from and f"{study.rates_from}",
         "baseline": baseline,
         "step_seconds": times.baseline_seconds,
@@ -222,6 +232,19 @@ def _compare(runs: Runs, baselines: Runs, step_time: Ratio, *, is_baseline: bool
         "speedup_curve": {**by_target, "seconds": [value / step_time.ratio for value in by_target["steps"]]},
         "step_time": asdict(step_time),
     }
+
+
+def _decayed(runs: Runs, baselines: Runs, longer: Mapping[int, float], times: int) -> dict[str, Any] | None:
+    """`decayed_speedup` over the seeds that have all three runs; None if there are none."""
+    triples = [
+        (runs[seed][-1]["val_loss"], baselines[seed][-1]["val_loss"], longer[seed])
+        for seed in runs
+        if seed in baselines and seed in longer
+    ]
+    if not triples:
+        return None
+    found, at_least = decayed_speedup(triples, times)
+    return {**asdict(found), "at_least": at_least}
 
 
 def _curve(evaluations: Evaluations) -> Curve:

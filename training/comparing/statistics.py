@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
+from math import inf, log
 from statistics import mean, stdev
 from typing import Any
 
@@ -45,6 +45,29 @@ def mean_speedup(pairs: Pairs) -> tuple[Interval, int]:
     value, low, high = _geometric_mean(logs)
     bounds = [None if bound is None else float(bound[0]) for bound in (low, high)]
     return Interval(float(value[0]), *bounds), sum(reached for _, reached in found)
+
+
+def decayed_speedup(triples: Sequence[tuple[float, float, float]], times: int) -> tuple[Interval, bool]:
+    """How many times as long the baseline has to train to end where a variant ends, from decayed runs alone.
+
+    Args:
+        triples: for each seed the final losses of the variant, of the baseline, and of the baseline trained `times` as
+            long.
+        times: how much longer.
+
+    Returns:
+        The geometric mean over the seeds of times ** share, where share is the variant's part of what the longer run
+        gains: loss against the logarithm of steps is taken as a straight line. And whether some seed gained more than
+        the longer run. It counts as `times` then, so that the mean is a lower bound.
+    """
+    shares = [
+        (once - ours) / (once - longer) if once > longer else inf if ours < once else 0.0
+        for ours, once, longer in triples
+    ]
+    logs = np.array([[min(share, 1.0) * log(times) for share in shares]])  # (1, seeds)
+    value, low, high = _geometric_mean(logs)
+    bounds = [None if bound is None else float(bound[0]) for bound in (low, high)]
+    return Interval(float(value[0]), *bounds), max(shares) > 1
 
 
 def speedup_curve(pairs: Pairs) -> dict[str, list[Any]]:

@@ -16,7 +16,9 @@ Outcomes = Mapping[Trial, Outcome]
 
 @dataclass(frozen=True)
 class Study:
-    """Each variant is trained with all its learning rates at one seed, then with the best one at all others."""
+    """Each variant is trained with all its learning rates at one seed, then with the best one at all others. The
+    baseline is trained for longer as well.
+    """
 
     config: TrainConfig
     """Settings that all runs share, with device and precision decided. `out` is the comparison's directory."""
@@ -24,22 +26,27 @@ class Study:
     seeds: tuple[int, ...]
     lrs: Mapping[str, tuple[float, ...]]
     """The learning rates to try, by variant."""
+    baseline: str
+    """The variant that the others are compared with."""
+    longer: int
+    """The baseline is also trained for so many times as many steps; 1 leaves that out."""
     sweep_seed: int
     """The seed that chooses among learning rates. It is not one of `seeds`, so that the choice favours nobody there."""
     rates_from: Path | None = None
     """Directory of the comparison that chose the learning rates, if another one did."""
 
-    def trial(self, variant: str, lr: float, seed: int) -> Trial:
-        """The run of a variant with a learning rate (`optimizer.lr`) and a seed."""
-        found = self.variants[variant]
+    def trial(self, variant: str, lr: float, seed: int, times: int = 1) -> Trial:
+        """The run of a variant with a learning rate (`optimizer.lr`) and a seed, `times` as long as the others."""
+        found, longer = self.variants[variant], f"-{times}-times" if times > 1 else ""
         config = replace(
             self.config,
-            out=self.config.out / "runs" / found.folder / f"lr-{lr:g}-seed-{seed}",
+            out=self.config.out / "runs" / found.folder / f"lr-{lr:g}-seed-{seed}{longer}",
+            steps=times * self.config.steps,
             model=found.model(self.config.model),
             optimizer=replace(self.config.optimizer, lr=lr),
             seed=seed,
         )
-        return Trial(variant, config)
+        return Trial(variant, config, times)
 
     def all_trials(self) -> Iterator[Trial]:
         """Every run that may be needed: all variants, learning rates and seeds."""
@@ -47,11 +54,25 @@ class Study:
             yield from self.lr_trials(variant).values()
             for lr in self.lrs[variant]:
                 yield from (self.trial(variant, lr, seed) for seed in self.seeds)
+        for lr in self.lrs[self.baseline]:
+            yield from self.longer_trials(lr)
 
     @property
     def n_trials(self) -> int:
         """Number of runs that will be needed if no variant fails."""
-        return sum(len(self.lr_trials(variant)) + len(self.seeds) for variant in self.variants)
+        longer = len(self.seeds) if self.longer > 1 else 0
+        return sum(len(self.lr_trials(variant)) + len(self.seeds) for variant in self.variants) + longer
+
+    @property
+    def n_tokens(self) -> int:
+        """Number of tokens that those runs train on."""
+        one = self.config.steps * self.config.batch_size * self.config.model.block_size
+        longer = len(self.seeds) * (self.longer - 1) if self.longer > 1 else 0
+        return one * (self.n_trials + longer)
+
+    def longer_trials(self, lr: float) -> list[Trial]:
+        """The longer runs of the baseline."""
+        return [self.trial(self.baseline, lr, seed, self.longer) for seed in self.seeds if self.longer > 1]
 
     def lr_trials(self, variant: str) -> dict[float, Trial]:
         """The runs that choose a variant's learning rate, by learning rate; none if there is but one."""
@@ -75,11 +96,13 @@ class Study:
 
     def needed_trials(self, outcomes: Outcomes) -> list[Trial]:
         """Every run that is known to be needed, in order: those that choose learning rates, then all variants with the
-        first seed, then with the next.
+        first seed, then with the next, then the longer ones of the baseline.
         """
         sweeps = [trial for variant in self.variants for trial in self.lr_trials(variant).values()]
         rates = {variant: self.best_lr(variant, outcomes) for variant in self.variants}
-        return sweeps + [self.trial(v, lr, seed) for seed in self.seeds for v, lr in rates.items() if lr is not None]
+        chosen = {variant: lr for variant, lr in rates.items() if lr is not None}
+        equal = [self.trial(variant, lr, seed) for seed in self.seeds for variant, lr in chosen.items()]
+        return sweeps + equal + (self.longer_trials(chosen[self.baseline]) if self.baseline in chosen else [])
 
 
 def train_all(

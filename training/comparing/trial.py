@@ -32,6 +32,8 @@ class Trial:
 
     variant: str
     config: TrainConfig
+    times: int = 1
+    """How many times as long it is as the other runs."""
 
     @property
     def seed(self) -> int:
@@ -46,7 +48,8 @@ class Trial:
     @property
     def name(self) -> str:
         """Shown to people."""
-        return f"{self.variant}, lr {self.lr:g}, seed {self.seed}"
+        longer = f", {self.times} times as long" if self.times > 1 else ""
+        return f"{self.variant}, lr {self.lr:g}, seed {self.seed}{longer}"
 
     @property
     def tokens(self) -> int:

@@ -27,7 +27,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def flags(text: Path) -> list[str]:
-    seeds = ["--seeds", "3", "4", "--jobs", "2", "--timing-rounds", "2"]
+    seeds = ["--seeds", "3", "4", "--jobs", "2", "--timing-rounds", "2", "--longer", "1"]
     return [*PLAIN, "--data", f"{text}", "--mixers", "none", "haar:n_levels=3", *seeds]
 
 
@@ -143,7 +143,7 @@ def test_a_learning_rate_that_diverges_does_not_end_the_comparison(text: Path, t
     """Each step multiplies weights by 1 - lr * decay: the lower rate halves them, the higher one overflows."""
     flags = [*PLAIN, "--data", f"{text}", "--out", f"{tmp_path}", "--mixers", "none", "--seeds", "0"]
     flags += ["--optimizer.name", "adamw", "--optimizer.weight-decay", "1e11", "--optimizer.warmup-steps", "0"]
-    flags += ["--timing-rounds", "0"]
+    flags += ["--timing-rounds", "0", "--longer", "1"]
     status, shown, errors = run(*flags, "--lrs", "5e-12", "0.9")
     assert (status, errors) == (0, "")
     variant = json.loads(shown.splitlines()[-1])["variants"]["none"]
@@ -178,7 +178,7 @@ def test_rates_can_be_those_that_another_comparison_chose(done: tuple[Path, str]
         report["variants"][name]["lr"] = lr
     (other / "report.json").write_text(json.dumps(report))
     common = {**vars(PRESETS["debug"](data=text, out=tmp_path / "out", device="cpu")), "sample_tokens": 0}
-    chosen = {"mixers": ("haar:n_levels=3", "none"), "seeds": (0,), "rates_from": other}
+    chosen = {"mixers": ("haar:n_levels=3", "none"), "seeds": (0,), "longer": 1, "rates_from": other}
     config = compare.Config(**common | chosen)
     study, *_ = compare.make_study(config)
     trials = [(trial.variant, trial.lr, trial.seed) for trial in study.needed_trials({})]

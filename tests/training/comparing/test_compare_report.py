@@ -42,7 +42,7 @@ def study(
     out: Path, variants: tuple[str, ...] = ("none", "haar", "none:n_layer=2,positions=learned"), **changes: Any
 ) -> Study:
     config = TrainConfig(Path("data"), out, model=MODEL, steps=1000, eval_every=100, threads=1, device="cpu")
-    settings = {"seeds": (0, 1, 2), "lrs": (1e-3,), "sweep_seed": 9, **changes}
+    settings = {"seeds": (0, 1, 2), "lrs": (1e-3,), "sweep_seed": 9, "longer": 1, "baseline": "none", **changes}
     rates = dict.fromkeys(variants, settings.pop("lrs"))
     return Study(config, parse_variants(variants, MODEL), lrs=rates, **settings)
 
@@ -65,17 +65,19 @@ def ran(study: Study, losses: Losses = losses_of, **endings: Outcome) -> dict[An
                     "train_loss": loss + 0.1,
                     "val_loss": loss,
                 }
-                for step, loss in zip(STEPS, losses(trial.variant, trial.lr, trial.seed), strict=True)
+                for step, loss in zip(
+                    [trial.times * step for step in STEPS],
+                    losses(trial.variant if trial.times == 1 else "longer", trial.lr, trial.seed),
+                    strict=True,
+                )
             ]
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (trial.config.out / "metrics.jsonl").write_text(lines)
     return outcomes
 
 
-def report_of(
-    study: Study, outcomes: dict[Any, Outcome], baseline: str = "none", **seconds: list[float]
-) -> dict[str, Any]:
-    found = make_report(study, baseline, DATA, outcomes, seconds, command="python training/compare.py", jobs=2)
+def report_of(study: Study, outcomes: dict[Any, Outcome], **seconds: list[float]) -> dict[str, Any]:
+    found = make_report(study, DATA, outcomes, seconds, command="python training/compare.py", jobs=2)
     again: dict[str, Any] = json.loads(json.dumps(found))
     assert again == found  # the report survives JSON, keys included
     return found
@@ -158,6 +160,34 @@ def test_every_variant_continues_with_its_best_learning_rate(tmp_path: Path) -> 
     assert "none 0.001: 1.0020, 0.003: 1.0000, 0.01: 1.0070" in text
 
 
+def test_the_baseline_is_trained_longer_and_tells_the_speedup_from_decayed_runs(tmp_path: Path) -> None:
+    ends = {"none": 2.0, "longer": 1.8, "haar": 1.9, "learnable": 1.7}
+
+    def losses(variant: str, lr: float, seed: int) -> list[float]:
+        return [ends[variant] + 0.01 * seed + 0.001 * (1000 - step) for step in STEPS]
+
+    ours = study(tmp_path, ("none", "haar", "learnable"), longer=2)
+    outcomes = ran(ours, losses)
+    assert len(outcomes) == ours.n_trials == 3 * 3 + 3
+    assert sum(trial.tokens for trial in outcomes) == ours.n_tokens == (9 + 2 * 3) * 1000 * 32 * 64
+    report = report_of(ours, outcomes)
+    found = {name: variant["decayed_speedup"] for name, variant in report["variants"].items()}
+    assert found["none"] is None
+    half, whole = found["haar"], found["learnable"]
+    assert half["value"] == pytest.approx(2**0.5) and not half["at_least"]  # half of what twice the steps gain
+    assert whole["value"] == pytest.approx(2) and whole["at_least"]
+    text = markdown(report, [])
+    assert "speed-up, decayed" in text and "at least 2.00 [2.00, 2.00]" in text and "| 1.41 [1.41, 1.41] |" in text
+    assert "not trained longer" not in text
+    for seed in range(3):
+        outcomes[ours.trial("none", 1e-3, seed, 2)] = Outcome("failed", "its process died of SIGKILL")
+    without = report_of(ours, outcomes)
+    assert without["variants"]["haar"]["decayed_speedup"] is None
+    assert without["failed"][0]["run"] == "none, lr 0.001, seed 0, 2 times as long"
+    alone = study(tmp_path / "alone", ("none", "haar", "learnable"))
+    assert "was not trained longer (`--longer 1`)" in markdown(report_of(alone, ran(alone, losses)), [])
+
+
 def test_rates_of_another_comparison_are_mentioned(tmp_path: Path) -> None:
     ours = study(tmp_path, rates_from=Path("runs/shorter"))
     report = report_of(ours, ran(ours))
@@ -189,7 +219,7 @@ def test_a_variant_that_diverges_with_all_rates_has_failed(tmp_path: Path) -> No
     assert (name, why) == ("haar", "it diverged with every learning rate (0.001, 0.01)")
     with pytest.raises(NoReportError, match=r"without a run of haar.*haar: it diverged with every learning rate"):
         kinds = {"haar": Outcome("diverged", "the loss is no longer finite"), "none": Outcome("complete")}
-        report_of(ours, {trial: kinds[trial.variant] for trial in ours.all_trials()}, baseline="haar")
+        report_of(replace(ours, baseline="haar"), {trial: kinds[trial.variant] for trial in ours.all_trials()})
 
 
 def test_the_markdown_has_the_numbers_of_the_report(report: dict[str, Any]) -> None:
