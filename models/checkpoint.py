@@ -246,8 +246,10 @@ def _expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
         model = GPT(replace(config, mixer="shift", site="stream"))  # shift has no weights of its own
     mixer = ALL_MIXERS[config.mixer](config.n_embd, config.n_levels)  # not on meta: levels are computed with tensors
     weights = model.state_dict()
-    stream, attention = config.site != "keys-values", config.site != "stream"
-    places = [f"mixers.{i}" for i in range(config.n_layer - 1) if stream]
-    places += [f"blocks.{i}.attention.mixers.{j}" for i in range(config.n_layer) for j in range(2) if attention]
+    places = []
+    if config.stream_mixer != "none":
+        places += [f"mixers.{i}" for i in range(config.n_layer - 1)]
+    if config.attention_mixer != "none":
+        places += [f"blocks.{i}.attention.mixers.{j}" for i in range(config.n_layer) for j in range(2)]
     weights |= {f"{place}.{name}": w for place in places for name, w in mixer.state_dict().items()}
     return {name: tuple(weight.shape) for name, weight in weights.items()}

@@ -1,4 +1,6 @@
-"""Models whose wavelet layers are partly silenced, to hear what a time scale carries.
+"""Models whose wavelet layers between the blocks are partly silenced, to hear what a time scale carries.
+
+Layers on keys and values (`GPTConfig.site`) are not silenced.
 
 A word such as "9" mutes level 9, windows of 2^9 tokens, in all layers; "3:" all levels of layer 3, counted from 1;
 "3:9" one level of one layer. Words are joined by commas.

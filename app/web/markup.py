@@ -67,9 +67,9 @@ def about(entry: CheckpointEntry | None, modality: AppModality[Any], mute: str =
     if entry is None:
         return '<p class="about-line">No checkpoint chosen.</p>'
     info = entry.info
-    name, site = info.model.mixer, info.model.site
+    name = info.model.mixer
     layer = "plain GPT" if entry.is_baseline else f"GPT with {name}{' wavelets' * (name in KINDS)}"
-    if site != "stream" and not entry.is_baseline:
+    if info.model.attention_mixer != "none":
         layer += f" {info.model.place}"
     trained = f"{info.tokens / 1e6:.1f} million {modality.tokens}" if info.tokens else f"{info.steps:,} steps"
     parts = [f"trained on {trained}"]
