@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.common.modalities import find_modality
 from waveletgpt.models.checkpoint import CheckpointInfo, file_sha256, load_checkpoint, read_info
 from waveletgpt.models.gpt import GPT
 from waveletgpt.tokenizers.registry import Tokenizer, tokenizer_from_dict
@@ -132,6 +133,12 @@ def load(directory: Path, modality: str, tokenizer_kind: str, device: torch.devi
     files = (directory / "config.json", directory / "model.safetensors")
     times = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in files)
     return _load(directory, modality, tokenizer_kind, device, times)
+
+
+def load_any(directory: Path, device: torch.device = CPU) -> LoadedCheckpoint:
+    """Load a checkpoint of any kind of data, as `load` does. Raises InputError."""
+    record = find_modality(read_info(directory).modality)
+    return load(directory, record.name, record.tokenizer_kind, device)
 
 
 @lru_cache(maxsize=8)

@@ -50,7 +50,7 @@ class Generate:
     kind: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar=KINDS)] = None
     """What to generate; with --recipe it is known."""
     checkpoint: Path | None = None
-    """Directory of the checkpoint; with --recipe, a directory to search for it (default: those that ship)."""
+    """Name or directory of the checkpoint; with --recipe, a directory to search for it (default: those that ship)."""
     recipe: Path | None = None
     """A WAV, MIDI or JSON file that waveletgpt wrote, whose results to make again."""
     prompt: str | None = None
@@ -92,7 +92,7 @@ class Inspect:
     """Print what a checkpoint is, its kernels, its losses and its speed here, on one screen."""
 
     checkpoint: tyro.conf.Positional[Path]
-    """Directory of the checkpoint."""
+    """Name or directory of the checkpoint, or its id on the Hugging Face Hub."""
     device: str = "cpu"
     """Device whose speed to measure: cpu, cuda, or auto, which is CUDA if there is a GPU."""
 
@@ -104,7 +104,7 @@ class Novelty:
     file: tyro.conf.Positional[Path]
     """A text, WAV, FLAC, OGG, MP3 or MIDI file."""
     checkpoint: Path
-    """Directory of the checkpoint, which knows its training data."""
+    """Name or directory of the checkpoint, which knows its training data."""
     index: Path | None = None
     """Index of the training data, by training/index_data.py; by default the one beside the checkpoint."""
 

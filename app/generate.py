@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from waveletgpt.app.checkpoints import SHIPPED, Library, load
 from waveletgpt.app.commands import Generate
+from waveletgpt.app.locating import locate
 from waveletgpt.app.modalities.base import AppModality, load_modality
 from waveletgpt.app.recipe import MOST_VARIATIONS, find_recipe, to_word
 from waveletgpt.app.results import Result, Results, grow, new_result, remade
@@ -56,7 +57,8 @@ def _asked(options: Generate) -> tuple[list[Result | None], AppModality[Any]]:
     if not 1 <= options.samples <= MOST_VARIATIONS:
         raise InputError(f"--samples is {options.samples}; it must be from 1 to {MOST_VARIATIONS}")
     given = {name: getattr(options, name) for name in ("temperature", "top_p", "min_p")}
-    loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind, pick_device(options.device))
+    directory = locate(options.checkpoint)
+    loaded = load(directory, modality.name, modality.tokenizer_kind, pick_device(options.device))
     loaded = replace(loaded, name=options.checkpoint.resolve().name)
     own: dict[str, Any] = modality.sampling(loaded.info)
     sampling = Sampling(

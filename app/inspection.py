@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from waveletgpt.app.checkpoints import LoadedCheckpoint, load
+from waveletgpt.app.checkpoints import LoadedCheckpoint, load_any
 from waveletgpt.app.commands import Inspect
+from waveletgpt.app.locating import locate
 from waveletgpt.app.modalities.base import AppModality, load_modality
 from waveletgpt.app.streaming import make_ready
 from waveletgpt.common.units import in_unit
-from waveletgpt.models.checkpoint import read_info
 from waveletgpt.models.devices import pick_device
 from waveletgpt.models.filters import CausalFilter
 from waveletgpt.models.generation import generate
@@ -31,8 +31,8 @@ SECONDS = 1.0
 def run(options: Inspect) -> None:
     """Run the command. Raises InputError if the checkpoint cannot be loaded."""
     torch.set_num_threads(1)  # as `waveletgpt generate`
-    modality = load_modality(read_info(options.checkpoint).modality)
-    loaded = load(options.checkpoint, modality.name, modality.tokenizer_kind, pick_device(options.device))
+    loaded = load_any(locate(options.checkpoint), pick_device(options.device))
+    modality = load_modality(loaded.info.modality)
     console = Console(highlight=False, soft_wrap=True)
     for line in described(loaded, modality):
         console.print(line, markup=False)

@@ -228,7 +228,7 @@ def running(config: Config) -> Iterator[App]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    command = [sys.executable, "-m", "waveletgpt.app", "app", "--port", port, "--checkpoints", str(config.checkpoints)]
+    command = [sys.executable, "-m", "waveletgpt", "app", "--port", port, "--checkpoints", str(config.checkpoints)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             if not (process.stdout and process.stdout.readline()):

@@ -87,7 +87,7 @@ def served(checkpoints: Path | None) -> Iterator[str]:
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/"
     extra = [] if checkpoints is None else ["--checkpoints", str(checkpoints)]
-    command = [sys.executable, "-m", "waveletgpt.app", "app", "--port", str(port), *extra]
+    command = [sys.executable, "-m", "waveletgpt", "app", "--port", str(port), *extra]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, env=os.environ) as app:
         try:
             while True:

@@ -29,7 +29,7 @@ def commands(modality: str, folder: Path) -> list[list[str]]:
         best = f"{run / 'best'}"
         found.append([*python, f"{SCRIPTS}/evaluate.py", "--checkpoint", best, "--data", f"{data}", "--split", "test"])
         length, name = length_and_name
-        generate = [*python, "-m", "waveletgpt.app", "generate", modality, "--checkpoint", best]
+        generate = [*python, "-m", "waveletgpt", "generate", modality, "--checkpoint", best]
         found.append([*generate, "--length", length, "--out", f"{run / name}"])
     return found
 

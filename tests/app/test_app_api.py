@@ -268,6 +268,6 @@ def test_the_default_device_is_the_cpu(tiny_checkpoints: Path) -> None:
     with pytest.raises(InputError, match=r"--device abacus cannot be used here \(.*\); try cpu"):
         build_page(tiny_checkpoints, device="abacus")
     told = subprocess.run(
-        [sys.executable, "-m", "waveletgpt.app", "app", "--help"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "waveletgpt", "app", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert "--device" in told and "equal bytes" in " ".join(told.split()) and "--mcp" in told

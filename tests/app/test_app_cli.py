@@ -14,7 +14,7 @@ import soundfile
 import torch
 from symusic.core import ScoreTick
 
-from waveletgpt.app import cli
+from waveletgpt import cli
 from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import Prompt, load_modality
 from waveletgpt.app.recipe import find_recipe, marked, to_word
@@ -183,7 +183,7 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(
 
 @pytest.mark.slow
 def test_through_a_process_of_its_own(tiny_checkpoints: Path) -> None:
-    command = [sys.executable, "-m", "waveletgpt.app", "generate", "text", "--checkpoint"]
+    command = [sys.executable, "-m", "waveletgpt", "generate", "text", "--checkpoint"]
     done = subprocess.run([*command, tiny_checkpoints / "audio-haar"], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
@@ -201,7 +201,7 @@ def test_through_a_process_of_its_own(tiny_checkpoints: Path) -> None:
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['waveletgpt', 'generate', '--help']\n"
-        "from waveletgpt.app.cli import main\n"
+        "from waveletgpt.cli import main\n"
         "try: main()\n"
         "except SystemExit: print({'torch', 'gradio', 'miditok', 'numba'} & set(sys.modules))"
     )

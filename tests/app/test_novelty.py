@@ -11,9 +11,9 @@ import torch
 from safetensors.numpy import save_file
 from tab import Tab
 
-from waveletgpt.app.cli import main
 from waveletgpt.app.instruments.novelty import Novelty
 from waveletgpt.app.web.novelty import NoveltyHandlers
+from waveletgpt.cli import main
 from waveletgpt.common.overlap import build_index, to_tensors
 from waveletgpt.models.checkpoint import read_info, update_info
 from waveletgpt.tokenizers.registry import tokenizer_from_dict

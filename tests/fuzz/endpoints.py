@@ -41,7 +41,7 @@ class Kind:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.log = folder / "log"
-        command = [sys.executable, "-m", "waveletgpt.app", "app", "--port", str(port)]
+        command = [sys.executable, "-m", "waveletgpt", "app", "--port", str(port)]
         with self.log.open("wb") as log:
             self.server = subprocess.Popen(
                 [*command, "--checkpoints", str(self.checkpoints)], stdout=log, stderr=log, cwd=folder

@@ -87,7 +87,7 @@ def test_the_texts_in_a_card_are_those_that_its_commands_make(run: Path, data: P
     assert len(commands) == len(quotes) == 3
     _, *words = shlex.split(commands[2])
     made = subprocess.run(
-        [sys.executable, "-m", "waveletgpt.app", *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "waveletgpt", *words], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
     assert "".join(f"    {line}\n" for line in made.removesuffix("\n").splitlines()) == quotes[2]
 

@@ -203,7 +203,7 @@ def test_the_end_leaves_no_temporary_files(how: signal.Signals, tiny_checkpoints
         (tmp_path / name).mkdir()
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path / "gradio"), "TMPDIR": str(tmp_path / "own")}
     port = unused_port()
-    command = [sys.executable, "-m", "waveletgpt.app", "app", "--port", str(port), "--checkpoints", tiny_checkpoints]
+    command = [sys.executable, "-m", "waveletgpt", "app", "--port", str(port), "--checkpoints", tiny_checkpoints]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout and f"127.0.0.1:{port}" in process.stdout.readline()

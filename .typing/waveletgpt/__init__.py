@@ -1,0 +1,1 @@
+../../waveletgpt/__init__.py

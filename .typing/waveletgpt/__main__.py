@@ -1,0 +1,1 @@
+../../waveletgpt/__main__.py
