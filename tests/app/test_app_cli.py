@@ -130,7 +130,7 @@ BAD: list[tuple[str, str]] = [
         "generate video --checkpoint ck/text-haar",
         "'video' is not a kind of data; choose one of text, audio, music",
     ),
-    ("generate text --checkpoint ck/none", "has no config.json"),
+    ("generate text --checkpoint ck/none", "give a folder with a config.json"),
     ("generate music --checkpoint ck/text-haar", "is a checkpoint for text; one for music is needed"),
     ("generate text --checkpoint mismatch", "the tokenizer has 3 ids and the model 99"),
     ("generate text --checkpoint version", "has format version 99"),
