@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from waveletgpt.common.extras import import_extra
 from waveletgpt.models.filters import Builder, CausalFilter, FixedFilter, TokenShift, quarter
 from waveletgpt.models.wavelet import CausalWavelet, haar_averages, linear_levels
 
@@ -39,9 +40,7 @@ def family(name: str, levels: list[int], n_levels: int) -> FixedFilter:
             level that fits.
         n_levels: Limits the kernels to 2**n_levels tokens.
     """
-    import pywt  # noqa: PLC0415, only two controls need it
-
-    low_pass = torch.tensor(pywt.Wavelet(name).rec_lo, dtype=torch.float64) / sqrt(2)
+    low_pass = torch.tensor(import_extra("pywt", "compare").Wavelet(name).rec_lo, dtype=torch.float64) / sqrt(2)
     mean_age = (low_pass**2 * torch.arange(len(low_pass))).sum() / (low_pass**2).sum()
     if mean_age > (len(low_pass) - 1) / 2:
         low_pass = low_pass.flip(0)

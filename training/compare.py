@@ -18,6 +18,7 @@ from rich.console import Console
 
 from waveletgpt.common.cores import available_cores
 from waveletgpt.common.errors import InputError, check_whole, exit_with, run_command
+from waveletgpt.common.extras import import_extra
 from waveletgpt.common.files import json_text, lock, read_text, remove_leftovers, write_text
 from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT
@@ -25,7 +26,6 @@ from waveletgpt.training.batches import Batches
 from waveletgpt.training.command import parse
 from waveletgpt.training.comparing.cells import OPTIMIZERS, optimizer, table
 from waveletgpt.training.comparing.markdown import markdown
-from waveletgpt.training.comparing.plots import write_plots
 from waveletgpt.training.comparing.progress import ComparisonProgress
 from waveletgpt.training.comparing.report import NoReportError, make_report, summarize_failures
 from waveletgpt.training.comparing.step_times import step_times
@@ -126,6 +126,8 @@ def compare(config: Config, *, command: str = "") -> dict[str, Any]:
         raise InputError("compare.py starts processes of its own; run it with python instead of torchrun")
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"{config.out} is a file; give --out a directory")
+    for module in ("matplotlib", "scipy.stats"):  # before hours of training, not after them
+        import_extra(module, "compare")
     console = Console(highlight=False, soft_wrap=True)
     study, jobs, dataset = make_study(config)
     config.out.mkdir(parents=True, exist_ok=True)
@@ -219,6 +221,8 @@ def exclusive(out: Path) -> Iterator[None]:
 
 def write_report(report: dict[str, Any], out: Path) -> None:
     """Write report.json, the plots and report.md."""
+    from waveletgpt.training.comparing.plots import write_plots  # noqa: PLC0415, matplotlib is an extra
+
     write_text(out / "report.json", json_text(report, indent=2) + "\n")
     write_text(out / "report.md", markdown(report, write_plots(report, out)))
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from waveletgpt.common.curves import Curve, speedup, speedup_to
+from waveletgpt.common.extras import import_extra
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
@@ -136,6 +136,7 @@ def difference(runs: Sequence[float], baselines: Sequence[float]) -> dict[str, f
     if n < 2:
         return found
     error = stdev(differences) / n**0.5
+    stats = import_extra("scipy.stats", "compare")
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
     found |= {"low": mean(differences) - reach, "high": mean(differences) + reach}
     if error > 1e-12:  # below that, the differences are equal up to rounding
