@@ -132,19 +132,23 @@ def load(directory: Path, modality: str, tokenizer_kind: str, device: torch.devi
     """
     files = (directory / "config.json", directory / "model.safetensors")
     times = tuple(path.stat().st_mtime_ns if path.is_file() else 0 for path in files)
-    return _load(directory, modality, tokenizer_kind, device, times)
-
-
-def load_any(directory: Path, device: torch.device = CPU) -> LoadedCheckpoint:
-    """Load a checkpoint of any kind of data, as `load` does. Raises InputError."""
-    record = find_modality(read_info(directory).modality)
-    return load(directory, record.name, record.tokenizer_kind, device)
+    return _cached(directory, modality, tokenizer_kind, device, times)
 
 
 @lru_cache(maxsize=8)
-def _load(
+def _cached(
     directory: Path, modality: str, tokenizer_kind: str, device: torch.device, _times: tuple[int, ...]
 ) -> LoadedCheckpoint:
+    return _load(directory, modality, tokenizer_kind, device)
+
+
+def load_any(directory: Path, device: torch.device = CPU) -> LoadedCheckpoint:
+    """Load a checkpoint of any kind of data, each time anew, so that the model may be changed. Raises InputError."""
+    record = find_modality(read_info(directory).modality)
+    return _load(directory, record.name, record.tokenizer_kind, device)
+
+
+def _load(directory: Path, modality: str, tokenizer_kind: str, device: torch.device) -> LoadedCheckpoint:
     checkpoint = load_checkpoint(directory, modality=modality, device=device)
     config = directory / "config.json"
     try:

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from waveletgpt.app.access import Limits
+from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 
 KINDS = "|".join(MODALITIES)
@@ -116,6 +117,46 @@ class Runs:
 
     directory: tyro.conf.Positional[Path]
     """Directory that holds runs."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model on your own files: prepare them, train for as long as you say, evaluate, and write a sample.
+
+    Before it trains, it says how far the time will go and what to expect. The same command goes on with what was
+    interrupted.
+    """
+
+    kind: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar=KINDS)]
+    """What the files are."""
+    files: tyro.conf.Positional[tuple[Path, ...]]
+    """Files, or one folder or archive of them: UTF-8 text; WAV, FLAC, OGG, MP3 or AIFF; MIDI."""
+    out: Path
+    """Directory of the run, made if missing."""
+    minutes: float = 30
+    """How long to train; preparing and evaluating come on top."""
+    mixer: str = "learnable"
+    """Layer between the blocks: learnable or haar, the paper's; none for the baseline; docs/training.md has others."""
+    start_from: Path | None = None
+    """Begin with what this checkpoint knows, such as text-learnable, instead of nothing. It decides model and mixer."""
+    preset: Literal["auto", "debug", "cpu", "paper"] = "auto"
+    """Size of model and batch: auto is paper on a GPU, and cpu with windows of 256 tokens elsewhere."""
+    sample_rate: int = 8000
+    """Of audio, in Hz. 16000 sounds better and takes twice as many tokens for a second."""
+    name: str = ""
+    """Name of the data in the model card (default: of the files)."""
+    licence: str = "not stated"
+    """Licence of the data, for the model card."""
+    seed: int = 0
+    """Seed of the initial weights and the order of the data."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in MODALITIES:
+            raise InputError(f"train takes one of {', '.join(MODALITIES)}, not {self.kind!r}")
+        if not self.files:
+            raise InputError(f"give files of {self.kind} to train on")
+        if not 0 < self.minutes < 1e5:
+            raise InputError(f"--minutes is {self.minutes:g}; it must be above 0")
 
 
 @dataclass(frozen=True)

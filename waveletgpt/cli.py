@@ -7,12 +7,19 @@ from typing import Any
 import tyro
 
 from waveletgpt.app.access import read_logins
-from waveletgpt.app.commands import App, Generate, Inspect, Novelty, Runs, Votes
+from waveletgpt.app.commands import App, Generate, Inspect, Novelty, Runs, Train, Votes
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
-COMMANDS: Any = App | Generate | Inspect | Novelty | Runs | Votes
-RUN = {Generate: "generate", Inspect: "inspection", Novelty: "novelty", Runs: "run_table", Votes: "counting"}
+COMMANDS: Any = App | Generate | Inspect | Novelty | Runs | Train | Votes
+RUN = {
+    Generate: "app.generate",
+    Inspect: "app.inspection",
+    Novelty: "app.novelty",
+    Runs: "app.run_table",
+    Train: "train",
+    Votes: "app.counting",
+}
 """The modules of the commands beside `app`, each with a function `run`."""
 
 
@@ -29,7 +36,7 @@ def _main() -> None:
         config=(tyro.conf.DisallowNone,),  # without it, --prompt None would be no prompt
     )
     if module := RUN.get(type(command)):
-        import_module(f"waveletgpt.app.{module}").run(command)
+        import_module(f"waveletgpt.{module}").run(command)
     else:
         logins = read_logins(command.auth)
         # Gradio reads these when it is imported.

@@ -70,6 +70,11 @@ def prepare_command(
             )
         raise
     print(f"{config.out}: {summary(config, info)}")
+    mention_skipped(info)
+
+
+def mention_skipped(info: DatasetInfo) -> None:
+    """List the files that could not be read on standard error."""
     if info.skipped:
         print(f"skipped {len(info.skipped)} that cannot be read; dataset.json lists them all:", file=sys.stderr)
         for skipped in info.skipped[:SHOWN]:
