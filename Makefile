@@ -10,7 +10,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 VERSIONS = $(PIP) freeze --exclude-editable | sed 's/+cpu$$//'
 
 .DEFAULT_GOAL := help
-.PHONY: help app test test-all fuzz lint smoke bench lock locked audit licences clean
+.PHONY: help app test test-all fuzz lint smoke bench docs lock locked audit licences clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,12 +27,13 @@ test-all: $(VENV)/.dev  ## the same with the slow ones: comparisons, killed proc
 fuzz: $(VENV)/.dev  ## read 18,000 damaged files, checkpoints and calls of the endpoints (test-all has a hundredth)
 	$(BIN)/python tests/fuzz/run.py
 
-lint: $(VENV)/.dev  ## ruff, mypy --strict, and the syntax of JavaScript where node is installed
+lint: $(VENV)/.dev  ## ruff, mypy --strict; JavaScript where node is installed, the Dockerfile where hadolint is
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@if command -v node > /dev/null; then for file in app/web/static/*.js; do node --check $$file || exit 1; done; \
 	else echo "JavaScript is not checked: there is no node here"; fi
+	@if command -v hadolint > /dev/null; then hadolint Dockerfile; else echo "The Dockerfile is not checked: there is no hadolint here"; fi
 
 smoke: $(VENV)/.app  ## prepare, train, evaluate and generate in all three modalities, in under two minutes
 	$(BIN)/python -m waveletgpt.training.smoke
@@ -40,6 +41,9 @@ smoke: $(VENV)/.app  ## prepare, train, evaluate and generate in all three modal
 bench: $(VENV)/.bench  ## speed of training and of generation, one JSON line each
 	$(BIN)/python benchmarks/train.py
 	$(BIN)/python benchmarks/decode.py
+
+docs: $(VENV)/.dev  ## write the API reference from the docstrings into build/docs
+	$(BIN)/python docs/reference.py build/docs
 
 lock: $(VENV)/.dev  ## write the exact versions in .venv to requirements.lock (make clean first, for the newest)
 	(head -n 1 requirements.lock; $(VERSIONS)) > requirements.new && mv requirements.new requirements.lock

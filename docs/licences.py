@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 PAGE = Path(__file__).with_name("licences.md")
 PROJECT = tomllib.loads(PAGE.parents[1].joinpath("pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-LINES = [*PROJECT["dependencies"], *EXTRAS["compare"], *EXTRAS["dev"]]
+LINES = [*PROJECT["dependencies"], *EXTRAS["compare"], *EXTRAS["docs"], *EXTRAS["dev"]]
 DIRECT = [needed for needed in map(Requirement, LINES) if needed.name != PROJECT["name"]]
 HEADING = """\
 # Licences of the dependencies

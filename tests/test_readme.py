@@ -1,16 +1,15 @@
 """README.md and the pages in docs/: their commands run, and their links and paths lead somewhere."""
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from pydoc_data.topics import topics
 
 import pytest
 import torch
+from pages import blocks, commands, environment
 
 from waveletgpt.models.gpt import GPTConfig
 from waveletgpt.tokenizers.audio.audio_file import write_wav
@@ -23,17 +22,12 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 WITH_COMMANDS = [README, *(DOCS / f"{name}.md" for name in ("training", "comparing", "generating", "results"))]
 """Pages whose commands are run in one folder, in this order."""
-WITH_PATHS = [*WITH_COMMANDS, DOCS / "architecture.md", DOCS / "log.md"]
-ALL = [README, ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+"""Its commands are run by test_contributing.py."""
+WITH_PATHS = [*WITH_COMMANDS, CONTRIBUTING, DOCS / "architecture.md", DOCS / "log.md"]
+ALL = [README, CONTRIBUTING, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
 LENGTHS = {"text": "20", "audio": "0.01", "music": "20"}
 """The values of the flags that set how much each kind of data generates in these tests."""
-
-
-def commands(page: Path) -> list[str]:
-    """Every command in the shell blocks of a page, without comments, continued lines joined."""
-    blocks = re.findall(r"^ *```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.split(" #")[0].strip() for line in lines if line.strip()]
 
 
 def values_of(words: list[str], flag: str) -> list[str]:
@@ -165,12 +159,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def environment() -> dict[str, str]:
-    """Environment variables: this Python's scripts come first on the path, and each process has one thread."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PATH": path}
-
-
 def anywhere(words: list[str]) -> list[str]:
     """The command without its output folder."""
     return with_flag(words, "--out")
@@ -194,7 +182,7 @@ def test_the_commands_run(tmp_path: Path) -> None:
     ran: list[list[str]] = []
     for page in WITH_COMMANDS:
         for line in commands(page):
-            if line.startswith(("make ", "source ", "pip ", "waveletgpt app ")):
+            if line.startswith(("make ", "docker ", "source ", "pip ", "waveletgpt app ")):
                 continue
             words = reduced(line)
             if words in ran:
@@ -233,8 +221,7 @@ def test_the_examples_in_python_run(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    offline = [block for block in blocks if "Client(" not in block]
+    offline = [block for block in blocks(page, "python") if "Client(" not in block]
     assert offline
     for code in offline:
         exec(code, {})

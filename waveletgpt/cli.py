@@ -1,7 +1,9 @@
 """The command line: `waveletgpt app` and others. Imports heavy packages only to run a command."""
 
 import os
+import sys
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 import tyro
@@ -29,10 +31,13 @@ def main() -> None:
 
 
 def _main() -> None:
+    if sys.argv[1:] == ["--version"]:
+        print(f"waveletgpt {version('waveletgpt')}")
+        return
     command = parse(
         COMMANDS,
         prog="waveletgpt",
-        description="Small GPTs with a causal wavelet layer between their blocks.",
+        description="Small GPTs with a causal wavelet layer between their blocks. --version prints the version.",
         config=(tyro.conf.DisallowNone,),  # without it, --prompt None would be no prompt
     )
     if module := RUN.get(type(command)):

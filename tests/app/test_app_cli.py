@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,11 @@ def run(
         return int(stop.value.code or 0), captured.out, captured.err
 
     return run
+
+
+def test_the_version_is_that_of_the_package(run: Run) -> None:
+    assert run("--version") == (0, f"waveletgpt {version('waveletgpt')}\n", "")
+    assert "--version" in run("--help")[1]
 
 
 def test_text_is_printed_and_the_figures_are_not(run: Run) -> None:
