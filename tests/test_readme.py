@@ -82,6 +82,8 @@ def reduced(line: str) -> list[str]:
 def reduced_training(words: list[str], script: str) -> list[str]:
     """The words of a command that trains, with few steps of a small model."""
     words = with_flag(words, "--no-tensorboard")
+    if "--track" in words:  # the trackers need not be installed
+        words = with_flag(words, "--track")
     if "--start-from" in words and not values_of(words, "--start-from")[0].startswith(
         "runs/"
     ):  # has a shape of its own
