@@ -24,7 +24,7 @@ DOCS = ROOT / "docs"
 WITH_COMMANDS = [README, *(DOCS / f"{name}.md" for name in ("training", "comparing", "generating", "results"))]
 """Pages whose commands are run in one folder, in this order."""
 WITH_PATHS = [*WITH_COMMANDS, DOCS / "architecture.md", DOCS / "log.md"]
-ALL = [README, ROOT / "results" / "README.md", *sorted(DOCS.glob("*.md"))]
+ALL = [README, *(ROOT / name / "README.md" for name in ("recipes", "results")), *sorted(DOCS.glob("*.md"))]
 LENGTHS = {"text": "20", "audio": "0.01", "music": "20"}
 """The values of the flags that set how much each kind of data generates in these tests."""
 
@@ -143,7 +143,7 @@ def test_every_make_target_named_exists() -> None:
 
 
 def test_every_path_named_exists() -> None:
-    folders = "app|benchmarks|checkpoints|common|docs|models|tests|tokenizers|training"
+    folders = "app|benchmarks|checkpoints|common|docs|models|recipes|tests|tokenizers|training"
     for page in WITH_PATHS:
         named = set(re.findall(rf"(?<![\w./])(?:{folders})/[\w./-]*\w(?![\w*])", page.read_text(encoding="utf-8")))
         assert named, page
@@ -196,8 +196,8 @@ def test_the_commands_run(tmp_path: Path) -> None:
     ran: list[list[str]] = []
     for page in WITH_COMMANDS:
         for line in commands(page):
-            if line.startswith(("make ", "source ", "pip ", "waveletgpt app ")):
-                continue
+            if line.startswith(("make ", "source ", "pip ", "waveletgpt app ")) or "bash recipes/" in line:
+                continue  # tests/test_recipes.py runs the recipes
             words = reduced(line)
             if words in ran:
                 continue
