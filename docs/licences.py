@@ -18,8 +18,8 @@ HEADING = """\
 
 What waveletgpt and its tests install, and the licence that the metadata of each package tell. `make licences` wrote
 this page, on Linux with CPython 3.11. Packages in bold are named in `pyproject.toml`; the others come with them.
-waveletgpt holds no code of theirs: pip installs each from its authors. The extras `bench` and `mcp`, which are not
-listed, add transformers (Apache 2.0) and mcp (MIT) with what these need.
+waveletgpt holds no code of theirs: pip installs each from its authors. The extras `bench`, `mcp`, `trackio` and
+`wandb`, which are not listed, add transformers (Apache 2.0), mcp, trackio and wandb (MIT) with what these need.
 
 | package | version | licence |
 |---|---|---|

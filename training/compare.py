@@ -36,6 +36,7 @@ from waveletgpt.training.data import Dataset, check_long_enough
 from waveletgpt.training.ranks.devices import pick_precision
 from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.stopping import stop_requested
+from waveletgpt.training.runs.tracking import check_trackers
 
 PLAIN = ["--sample-tokens", "0", "--no-tensorboard"]
 """Off in comparisons unless asked for."""
@@ -151,6 +152,7 @@ def make_study(config: Config) -> tuple[Study, int, Dataset]:
         InputError: settings, data or existing runs cannot be used.
     """
     dataset = Dataset.open(config.data)
+    check_trackers(config.track)
     device = pick_device(config.device)
     cores = available_cores()
     jobs = config.jobs or (max(1, cores // max(1, config.threads)) if device.type == "cpu" else 1)

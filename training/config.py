@@ -13,6 +13,7 @@ from waveletgpt.models.gpt import GPTConfig
 
 Precision = Literal["auto", "float32", "bfloat16"]
 OptimizerName = Literal["muon", "adamw"]
+TrackerName = Literal["trackio", "wandb"]
 MOST_THREADS = 1024
 
 
@@ -93,6 +94,8 @@ class TrainConfig:
     characters, 0.5 s of audio or 500 events."""
     tensorboard: bool = True
     """Log to tensorboard/ if TensorBoard is installed."""
+    track: tuple[TrackerName, ...] = ()
+    """Also log to trackio, wandb or both, which must be installed. Both stay on this machine."""
     seed: int = 0
     """Seed of the initial weights, the order of the data and dropout."""
     device: str = "auto"
@@ -113,6 +116,8 @@ class TrainConfig:
             raise InputError(f"--batch-size is {self.batch_size}; --accumulate {self.accumulate} must divide it")
         if self.sample_tokens is not None:
             check_whole("--sample-tokens", self.sample_tokens, 0, "no samples")
+        if not {*self.track} <= {*get_args(TrackerName)}:
+            raise InputError(f"--track is {' '.join(self.track)!r}; choose from {' and '.join(get_args(TrackerName))}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"--seed is {self.seed}; it must be 0 or more and below 2**63")
         check_whole("--threads", self.threads, 0, most=MOST_THREADS)
@@ -125,7 +130,7 @@ class TrainConfig:
 
 CHANGEABLE = {
     *("data", "out", "resume", "allow_changes"),
-    *("device", "threads", "compile", "accumulate", "shard", "sample_tokens", "tensorboard"),
+    *("device", "threads", "compile", "accumulate", "shard", "sample_tokens", "tensorboard", "track"),
 }
 """Settings that may change when a run is resumed, because they do not affect what is learned."""
 MACHINE_SETTINGS = {"data", "out", "device", "threads"}

@@ -25,6 +25,7 @@ from waveletgpt.training.runs.progress import TrainingProgress
 from waveletgpt.training.runs.run import Run
 from waveletgpt.training.runs.start import starting_point
 from waveletgpt.training.runs.stopping import Stopped, stop_requested
+from waveletgpt.training.runs.tracking import Tracking, check_trackers
 
 LOG_EVERY = 10
 """Steps between two looks at the loss, the clock and the signals, unless they take longer than LOOK_SECONDS."""
@@ -72,6 +73,8 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
             val_offsets = processes.share_evenly(spread_offsets(len(val_tokens), T, config.eval_windows))
             if config.shard and processes.world == 1:
                 raise InputError("--shard splits the model among processes; start several with torchrun")
+            if processes.is_first:
+                check_trackers(config.track)
         shared = {name: value for name, value in config.to_dict().items() if name not in MACHINE_SETTINGS}
         processes.check_same({**shared, "data": dataset.info.splits})
 
@@ -106,7 +109,8 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
         console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_first)
         with (
             Run(config, dataset.info, model, optimizer, start=start, processes=processes, console=console) as run,
-            TrainingProgress(config, dataset.info, run.progress.step, console) as display,
+            Tracking(config, run.progress.step, console, wanted=processes.is_first) as tracking,
+            TrainingProgress(config, dataset.info, run.progress.step, console, tracking) as display,
         ):
             progress, stride = run.progress, 1
             while progress.step < config.steps:

@@ -184,7 +184,7 @@ def test_the_command_tells_what_is_wrong_in_one_line(
 def test_the_command_in_a_card_gives_the_settings_again(preset: str) -> None:
     """Whatever the preset, also for switches, several values, and paths with a space."""
     config = PRESETS[preset](data=Path("data/my novels"), out=Path("runs/one"), seed=3, augment=True, tensorboard=False)
-    config = replace(config, optimizer=replace(config.optimizer, name="adamw", betas=(0.8, 0.9)))
+    config = replace(config, optimizer=replace(config.optimizer, name="adamw", betas=(0.8, 0.9)), track=("wandb",))
     command = training_command({**config.to_dict(), "resume": True, "changes": [], "data_digests": {"train": "ab"}})
     python, script, *flags = shlex.split(command)
     assert (python, script) == ("python", "training/train.py")

@@ -16,17 +16,16 @@ from waveletgpt.common.units import in_unit
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import DatasetInfo
 from waveletgpt.training.optimizer import lr_fraction
-from waveletgpt.training.runs.tensorboard import Curves
+from waveletgpt.training.runs.tracking import Tracking
 
 
 class TrainingProgress:
-    """A progress bar (step, loss, tokens per second, time left), a line for each evaluation, and TensorBoard curves."""
+    """A progress bar (step, loss, tokens per second, time left), a line for each evaluation, and tracked curves."""
 
-    def __init__(self, config: TrainConfig, data: DatasetInfo, step: int, console: Console) -> None:
-        self.config, self.report, self.console = config, data.report, console
+    def __init__(self, config: TrainConfig, data: DatasetInfo, step: int, console: Console, tracking: Tracking) -> None:
+        self.config, self.report, self.console, self.tracking = config, data.report, console, tracking
         self.unit = data.report.replace(" ", "_")
         self.tokens_per_step = config.batch_size * config.model.block_size
-        self.curves = Curves(config.out / "tensorboard", step, console, wanted=config.tensorboard)
         self.bar = Progress(
             TextColumn(f"[bold]{data.modality} {config.model.mixer}"),
             BarColumn(),
@@ -46,7 +45,6 @@ class TrainingProgress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        self.curves.flush()
 
     def update(self, step: int, losses: list[float], seconds: float) -> None:
         """Show the training losses (nats per token) of the last steps, which took `seconds`."""
@@ -57,7 +55,7 @@ class TrainingProgress:
         mean = in_unit(sum(losses) / len(losses), self.report)
         settings = self.config.optimizer
         rate = settings.lr * lr_fraction(settings, step - 1, self.config.steps)
-        self.curves.add(step, {f"train/{self.unit}": mean, "learning_rate": rate, "tokens_per_second": speed})
+        self.tracking.add(step, {f"train/{self.unit}": mean, "learning_rate": rate, "tokens_per_second": speed})
 
     def evaluated(self, train_loss: float, val_loss: float, *, is_best: bool) -> None:
         """Print an evaluation's mean losses (nats per token)."""
@@ -65,8 +63,8 @@ class TrainingProgress:
         train, val = in_unit(train_loss, self.report), in_unit(val_loss, self.report)
         mark = " (best)" if is_best else ""
         self.console.print(f"step {step:>7,}  train {train:.4f}  validation {val:.4f} {self.report}{mark}")
-        self.curves.add(step, {f"validation/{self.unit}": val})
-        self.curves.flush()
+        self.tracking.add(step, {f"validation/{self.unit}": val})
+        self.tracking.flush()
 
     def stopped(self) -> None:
         """Print that the run has stopped early."""
