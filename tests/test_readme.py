@@ -27,6 +27,8 @@ CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 WITH_PATHS = [*WITH_COMMANDS, CONTRIBUTING, DOCS / "architecture.md", DOCS / "log.md"]
 READMES = [ROOT / name / "README.md" for name in ("recipes", "results")]
 ALL = [README, CONTRIBUTING, ROOT / "CHANGELOG.md", *READMES, *sorted(DOCS.glob("*.md"))]
+ELSEWHERE = ("make ", "docker ", "source ", "pip ", "uvx ", "waveletgpt app ")
+"""What commands begin with that are tried in other tests, as the recipes are, or install something."""
 LENGTHS = {"text": "20", "audio": "0.01", "music": "20"}
 """The values of the flags that set how much each kind of data generates in these tests."""
 
@@ -185,7 +187,10 @@ def test_the_commands_run(tmp_path: Path) -> None:
     ran: list[list[str]] = []
     for page in WITH_COMMANDS:
         for line in commands(page):
-            if line.startswith(("make ", "docker ", "source ", "pip ", "uvx ", "waveletgpt app ")) or "bash recipes/" in line:
+            if (
+                line.startswith(("make ", "docker ", "source ", "pip ", "uvx ", "waveletgpt app "))
+                or "bash recipes/" in line
+            ):
                 continue  # tests/test_recipes.py runs the recipes
             words = reduced(line)
             if words in ran:

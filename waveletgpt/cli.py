@@ -9,18 +9,18 @@ from typing import Any
 import tyro
 
 from waveletgpt.app.access import read_logins
-from waveletgpt.app.commands import App, Generate, Inspect, Novelty, Runs, Train, Votes
+from waveletgpt.app.commands.options import App, Generate, Inspect, Novelty, Runs, Train, Votes
 from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 
 COMMANDS: Any = App | Generate | Inspect | Novelty | Runs | Train | Votes
 RUN = {
-    Generate: "app.generate",
-    Inspect: "app.inspection",
-    Novelty: "app.novelty",
-    Runs: "app.run_table",
+    Generate: "app.commands.generate",
+    Inspect: "app.commands.inspection",
+    Novelty: "app.commands.novelty",
+    Runs: "app.commands.run_table",
     Train: "train",
-    Votes: "app.counting",
+    Votes: "app.commands.counting",
 }
 """The modules of the commands beside `app`, each with a function `run`."""
 

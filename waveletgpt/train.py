@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from waveletgpt.app.checkpoints import SHIPPED
-from waveletgpt.app.commands import Train
+from waveletgpt.app.commands.options import Train
 from waveletgpt.app.locating import locate
 from waveletgpt.common.cores import available_cores
 from waveletgpt.common.errors import InputError

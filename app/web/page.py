@@ -14,23 +14,23 @@ from starlette.middleware import Middleware
 
 from waveletgpt.app.access import Limits
 from waveletgpt.app.checkpoints import Library
+from waveletgpt.app.endpoints.api import add_endpoints
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.recipe import from_word
 from waveletgpt.app.serving.scheduling import Scheduler
 from waveletgpt.app.serving.server import Guard, Page
 from waveletgpt.app.serving.visitors import Visitors
 from waveletgpt.app.streaming import make_ready
-from waveletgpt.app.web.api import add_endpoints
+from waveletgpt.app.tabs.reports import SHIPPED_REPORTS
+from waveletgpt.app.tabs.runs import LABEL, Watching
+from waveletgpt.app.tabs.which import build_which
+from waveletgpt.app.tabs.why import build_why
 from waveletgpt.app.web.components import private
 from waveletgpt.app.web.first import FirstLook, first_look
 from waveletgpt.app.web.markup import ABOUT, no_checkpoints
-from waveletgpt.app.web.reports import SHIPPED_REPORTS
-from waveletgpt.app.web.runs import LABEL, Watching
 from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.style import CSS, THEME
 from waveletgpt.app.web.tab import arrive, build_tab, list_history
-from waveletgpt.app.web.which import build_which
-from waveletgpt.app.web.why import build_why
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES
 from waveletgpt.models.devices import pick_device

@@ -16,10 +16,10 @@ from waveletgpt.app.checkpoints import Library
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.recipe import FOUND, from_word
 from waveletgpt.app.serving.visitors import Visitors
+from waveletgpt.app.tabs import trial, which
+from waveletgpt.app.tabs.trial import Trial
+from waveletgpt.app.tabs.which import Which, build_which, tally_of
 from waveletgpt.app.votes import Tally, read_votes
-from waveletgpt.app.web import trial, which
-from waveletgpt.app.web.trial import Trial
-from waveletgpt.app.web.which import Which, build_which, tally_of
 from waveletgpt.common.errors import DiskFullError
 from waveletgpt.common.modalities import MODALITIES
 

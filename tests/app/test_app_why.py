@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from waveletgpt.app.drawing.lines import LOWEST, NAMES, spread
+from waveletgpt.app.tabs.reports import SHIPPED_REPORTS, Report, find_reports, page
+from waveletgpt.app.tabs.why import explorer, lead
 from waveletgpt.app.web.page import build_page
-from waveletgpt.app.web.reports import SHIPPED_REPORTS, Report, find_reports, page
-from waveletgpt.app.web.why import explorer, lead
 from waveletgpt.common.errors import InputError
 
 TEXT = """# none and haar

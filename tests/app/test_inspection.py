@@ -7,10 +7,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from waveletgpt.app import inspection
 from waveletgpt.app.checkpoints import SHIPPED, find_checkpoints
-from waveletgpt.app.commands import Inspect
-from waveletgpt.app.inspection import bars, kernels
+from waveletgpt.app.commands import inspection
+from waveletgpt.app.commands.inspection import bars, kernels
+from waveletgpt.app.commands.options import Inspect
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.models.wavelet import CausalWavelet

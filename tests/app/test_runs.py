@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from written import rows, settings, write_run, write_sample
 
-from waveletgpt.app.commands import Runs
-from waveletgpt.app.run_table import run as print_runs
+from waveletgpt.app.commands.options import Runs
+from waveletgpt.app.commands.run_table import run as print_runs
 from waveletgpt.app.runs import FAIR, Run, baseline_of, default_pair, find_runs, speedup_over, unfair
 from waveletgpt.common.errors import InputError
 from waveletgpt.training.config import CHANGEABLE

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from scipy.stats import binomtest
 
-from waveletgpt.app import counting, votes
+from waveletgpt.app import votes
 from waveletgpt.app.checkpoints import find_checkpoints
-from waveletgpt.app.commands import Votes
+from waveletgpt.app.commands import counting
+from waveletgpt.app.commands.options import Votes
 from waveletgpt.app.votes import Tally, Vote, add_vote, as_csv, read_votes, tally, wilson
 from waveletgpt.common.errors import DiskFullError, InputError
 

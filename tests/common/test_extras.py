@@ -34,7 +34,7 @@ def test_a_comparison_that_could_not_be_reported_does_not_begin(
 
 
 @pytest.mark.parametrize(
-    "module", ["app.web.page", "app.generate", "training.trainer", "pretrained", "training.compare"]
+    "module", ["app.web.page", "app.commands.generate", "training.trainer", "pretrained", "training.compare"]
 )
 def test_page_generation_and_training_need_no_extra(module: str) -> None:
     subprocess.run([sys.executable, "-c", f"{WITHOUT}import waveletgpt.{module}"], check=True)

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from waveletgpt.app.checkpoints import find_checkpoints, load
-from waveletgpt.app.commands import Generate
-from waveletgpt.app.generate import run
+from waveletgpt.app.commands.generate import run
+from waveletgpt.app.commands.options import Generate
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.web.page import build_page
 from waveletgpt.common.errors import InputError

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from waveletgpt import load
-from waveletgpt.app.commands import Train
+from waveletgpt.app.commands.options import Train
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.midi import write_midi
 from waveletgpt.train import expectation, run

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 from ports import unused_port
 from written import rows, write_run, write_sample
 
-from waveletgpt.app.web import runs
+from waveletgpt.app.tabs import runs
 from waveletgpt.app.web.page import open_page
 
 LOSSES = {"none": [3.0, 2.5, 2.25, 2.0], "haar": [2.5, 2.0]}

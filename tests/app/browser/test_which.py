@@ -6,8 +6,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 from visit import saved
 
+from waveletgpt.app.tabs import trial
 from waveletgpt.app.votes import Vote, default_path, read_votes
-from waveletgpt.app.web import trial
 
 BUTTONS = ("1 is better", "No difference", "2 is better")
 

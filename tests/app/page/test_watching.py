@@ -11,9 +11,9 @@ from written import rows, write_run, write_sample
 
 from waveletgpt.app.drawing.lines import Plane
 from waveletgpt.app.runs import Run, find_runs
-from waveletgpt.app.web.course import command, course, meter, scale_of
+from waveletgpt.app.tabs.course import command, course, meter, scale_of
+from waveletgpt.app.tabs.runs import Watching, sounds
 from waveletgpt.app.web.page import build_page
-from waveletgpt.app.web.runs import Watching, sounds
 from waveletgpt.common.curves import Curve
 
 

@@ -3,7 +3,7 @@
 import math
 
 from waveletgpt.app.checkpoints import load_any
-from waveletgpt.app.commands import Novelty
+from waveletgpt.app.commands.options import Novelty
 from waveletgpt.app.instruments.novelty import find_index, novelty
 from waveletgpt.app.locating import locate
 from waveletgpt.app.modalities.base import load_modality

@@ -15,14 +15,8 @@ from gradio.components import Component
 from gradio.components.api_component import Api
 
 from waveletgpt.app.checkpoints import Library, LoadedCheckpoint
-from waveletgpt.app.modalities.base import AppModality, Prompt
-from waveletgpt.app.recipe import to_word
-from waveletgpt.app.results import Results, divergence, grow, ongoing
-from waveletgpt.app.scoring import cross_score
-from waveletgpt.app.serving.visitors import Visitors, visitor
-from waveletgpt.app.web.inputs import Settings, from_recipe, left_out, new_results
-from waveletgpt.app.web.questions import Questions, listed, reading
-from waveletgpt.app.web.schemas import (
+from waveletgpt.app.endpoints.questions import Questions, listed, reading
+from waveletgpt.app.endpoints.schemas import (
     ALTERNATIVE,
     CHECKPOINT,
     META,
@@ -35,6 +29,12 @@ from waveletgpt.app.web.schemas import (
     schema,
     upload,
 )
+from waveletgpt.app.modalities.base import AppModality, Prompt
+from waveletgpt.app.recipe import to_word
+from waveletgpt.app.results import Results, divergence, grow, ongoing
+from waveletgpt.app.scoring import cross_score
+from waveletgpt.app.serving.visitors import Visitors, visitor
+from waveletgpt.app.web.inputs import Settings, from_recipe, left_out, new_results
 from waveletgpt.app.web.session import CARDS
 from waveletgpt.common.errors import InputError, quoted
 

@@ -14,13 +14,13 @@ from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.recipe import LONGEST_LINK, to_word
 from waveletgpt.app.serving.server import ADVICE, explained
 from waveletgpt.app.serving.visitors import Visitors
+from waveletgpt.app.tabs.trial import Pair, Trial, made
 from waveletgpt.app.votes import Tally, add_vote, as_csv, default_path, read_votes, tally
 from waveletgpt.app.web.components import default_checkpoints, private
 from waveletgpt.app.web.display import Changes
 from waveletgpt.app.web.markup import about, escape, note
 from waveletgpt.app.web.scripts import script
 from waveletgpt.app.web.transport import CARDS, card_view, transport, transport_value
-from waveletgpt.app.web.trial import Pair, Trial, made
 from waveletgpt.common.errors import InputError, quoted, renamed
 from waveletgpt.common.files import write_text
 from waveletgpt.common.units import in_unit

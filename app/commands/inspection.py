@@ -12,7 +12,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from waveletgpt.app.checkpoints import LoadedCheckpoint, load_any
-from waveletgpt.app.commands import Inspect
+from waveletgpt.app.commands.options import Inspect
 from waveletgpt.app.locating import locate
 from waveletgpt.app.modalities.base import AppModality, load_modality
 from waveletgpt.app.streaming import make_ready

@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from waveletgpt.app.commands import Runs
+from waveletgpt.app.commands.options import Runs
 from waveletgpt.app.runs import Run, baseline_of, find_runs, speedup_over, unfair
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES

@@ -12,8 +12,8 @@ import gradio as gr
 from waveletgpt.app.modalities.base import load_modality
 from waveletgpt.app.runs import Run, default_pair, find_runs
 from waveletgpt.app.streaming import Completion
+from waveletgpt.app.tabs.course import NAMES, SCALES, command, course, no_sample, pair, sample_line, state_line
 from waveletgpt.app.web.components import private
-from waveletgpt.app.web.course import NAMES, SCALES, command, course, no_sample, pair, sample_line, state_line
 from waveletgpt.app.web.display import Changes, shown_if
 from waveletgpt.app.web.markup import no_runs, note
 from waveletgpt.app.web.session import CARDS

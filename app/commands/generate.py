@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from waveletgpt.app.checkpoints import SHIPPED, Library, load
-from waveletgpt.app.commands import Generate
+from waveletgpt.app.commands.options import Generate
 from waveletgpt.app.locating import locate
 from waveletgpt.app.modalities.base import AppModality, load_modality
 from waveletgpt.app.recipe import MOST_VARIATIONS, find_recipe, to_word

@@ -6,7 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from waveletgpt.app.checkpoints import SHIPPED, CheckpointEntry, find_checkpoints
-from waveletgpt.app.commands import Votes
+from waveletgpt.app.commands.options import Votes
 from waveletgpt.app.votes import Vote, default_path, read_votes, tally
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import MODALITIES

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from waveletgpt.app.drawing.lines import Line, Plane, chart
 from waveletgpt.app.runs import INCOMPARABLE, Run, unfair
+from waveletgpt.app.tabs.reports import LAYERS
 from waveletgpt.app.web.components import COPY
 from waveletgpt.app.web.markup import escape, note
-from waveletgpt.app.web.reports import LAYERS
 from waveletgpt.common.curves import Curve, steps_to
 from waveletgpt.common.modalities import find_modality
 

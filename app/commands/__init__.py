@@ -1,0 +1,1 @@
+"""The commands of `waveletgpt`: their options, and a file for each beside `app`."""

@@ -1,0 +1,1 @@
+"""What programs may ask over HTTP: the endpoints, their schemas, and answers about checkpoints."""
