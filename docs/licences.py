@@ -11,15 +11,16 @@ from packaging.requirements import Requirement
 PAGE = Path(__file__).with_name("licences.md")
 PROJECT = tomllib.loads(PAGE.parents[1].joinpath("pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-LINES = [*PROJECT["dependencies"], *EXTRAS["compare"], *EXTRAS["docs"], *EXTRAS["dev"]]
+SHOWN = ("compare", "docs", "transformers", "dev")
+LINES = [*PROJECT["dependencies"], *(line for extra in SHOWN for line in EXTRAS[extra])]
 DIRECT = [needed for needed in map(Requirement, LINES) if needed.name != PROJECT["name"]]
 HEADING = """\
 # Licences of the dependencies
 
 What waveletgpt and its tests install, and the licence that the metadata of each package tell. `make licences` wrote
 this page, on Linux with CPython 3.11. Packages in bold are named in `pyproject.toml`; the others come with them.
-waveletgpt holds no code of theirs: pip installs each from its authors. The extras `bench`, `mcp`, `trackio` and
-`wandb`, which are not listed, add transformers (Apache 2.0), mcp, trackio and wandb (MIT) with what these need.
+waveletgpt holds no code of theirs: pip installs each from its authors. The extras `mcp`, `trackio` and `wandb`, which
+are not listed, add mcp, trackio and wandb (MIT) with what these need.
 
 | package | version | licence |
 |---|---|---|

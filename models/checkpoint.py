@@ -1,7 +1,7 @@
 """Checkpoints: directories of safetensors and JSON with everything that generation needs. Nothing is pickled.
 
 model.safetensors   the weights, half precision by default
-config.json         format version, model, modality, tokenizer, what it was trained on, steps, losses
+config.json         format version, model type, model, modality, tokenizer, what it was trained on, steps, losses
 metrics.jsonl       one line for each evaluation: step, tokens, seconds, train and validation loss
 README.md           the model card
 """
@@ -28,6 +28,8 @@ from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import ALL_MIXERS
 
 FORMAT_VERSION = 1
+MODEL_TYPE = "waveletgpt"
+"""By which transformers knows what reads a `config.json`. Older checkpoints do not store it."""
 FILES = ("model.safetensors", "config.json", "metrics.jsonl", "README.md")
 LARGEST_CACHE = 1 << 29
 """Numbers in the key/value cache of one stream: 2 GiB. With rotary positions no weight depends on block_size, so it is
@@ -144,6 +146,8 @@ def read_info(directory: Path) -> CheckpointInfo:
     version = config.pop("format_version", None)
     if version != FORMAT_VERSION:
         raise InputError(f"{path} has format version {quoted(version)}; this program reads version {FORMAT_VERSION}")
+    if (model_type := config.pop("model_type", MODEL_TYPE)) != MODEL_TYPE:
+        raise InputError(f"{path} is for a model of type {quoted(model_type)}, not {MODEL_TYPE}")
     _check_names(path, config, CheckpointInfo)
     types = {name: get_origin(hint) or hint for name, hint in get_type_hints(CheckpointInfo).items()}
     types["model"] = dict
@@ -183,7 +187,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _config_text(info: CheckpointInfo) -> str:
-    return json_text({"format_version": FORMAT_VERSION, **asdict(info)}, indent=2) + "\n"
+    return json_text({"format_version": FORMAT_VERSION, "model_type": MODEL_TYPE, **asdict(info)}, indent=2) + "\n"
 
 
 def load_checkpoint(directory: Path, *, modality: str | None = None, device: str | torch.device = "cpu") -> Checkpoint:

@@ -6,7 +6,7 @@ Shapes: B streams, P positions of a context, V vocabulary.
 import importlib
 import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from types import ModuleType
 from typing import Literal, Protocol, get_args
 
@@ -37,6 +37,18 @@ def context_start(position: int, block_size: int) -> int:
     """
     half = max(1, block_size // 2)
     return max(0, math.ceil((position - block_size) / half)) * half
+
+
+def windows(length: int, block_size: int) -> Iterator[tuple[int, int, int]]:
+    """The contexts that together give what follows each of `length` tokens, in the order of their starts.
+
+    Yields:
+        (start, first, end): read the tokens from `start` to `end`, and take what follows those from `first` on. What
+        follows the others was given by the window before, from a longer context.
+    """
+    half = max(1, block_size // 2)
+    for start in range(0, context_start(length, block_size) + 1, half):
+        yield start, start + block_size - half if start else 0, min(start + block_size, length)
 
 
 class Decoder(Protocol):

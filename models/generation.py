@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.decoding import Decoder, Engine, context_start, decode_ahead, make_decoder, warm_up
+from waveletgpt.models.decoding import Decoder, Engine, context_start, decode_ahead, make_decoder, warm_up, windows
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.noise import gumbel_noise
 from waveletgpt.models.sampling import Sampling, seen_tokens
 
-__all__ = ["Step", "context_start", "first_divergence", "generate", "next_probabilities", "score", "warm_up"]
+__all__ = ["Step", "context_start", "first_divergence", "generate", "next_probabilities", "score", "warm_up", "windows"]
 
 NOISE_AT_ONCE = 1 << 16
 """Elements of noise made at once, which is cheaper than step by step."""
@@ -154,11 +154,7 @@ def score(model: GPT, ids: Tensor) -> Tensor:
     ids = _checked(ids, model)
     T, block_size, device = ids.shape[1], model.config.block_size, model.embedding.weight.device
     log_probs = torch.full(ids.shape, -math.log(model.config.vocab_size))
-    half = max(1, block_size // 2)
-    starts = range(0, context_start(T - 1, block_size) + 1, half) if T > 1 else range(0)
-    for start in starts:
-        end = min(start + block_size, T - 1)  # the context is ids[start:end]
-        first = start + block_size - half if start else 0  # earlier tokens were predicted from longer contexts
+    for start, first, end in windows(T - 1, block_size) if T > 1 else ():
         for rows in range(0, len(ids), WINDOWS_AT_ONCE):
             some = ids[rows : rows + WINDOWS_AT_ONCE].to(device)
             logits = model(some[:, start:end])[:, first - start :].float()

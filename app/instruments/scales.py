@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from waveletgpt.models.generation import context_start
+from waveletgpt.models.generation import windows
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.muting import levels_of, wavelet_of
 
@@ -64,15 +64,14 @@ def scalogram(model: GPT, ids: Tensor, columns: Tensor) -> Iterator[Scalogram | 
         None after each window that is read, at last the scalogram.
     """
     block, device = model.config.block_size, model.embedding.weight.device
-    half, count = max(1, block // 2), int(columns.max()) + 1
+    count = int(columns.max()) + 1
     wavelets = [wavelet_of(mixer) for mixer in model.mixers]
     width = wavelets[0].width
     sums, squares = torch.zeros(2, len(wavelets), count, width, dtype=torch.float64)
     recorders = [_Recorder(mixer) for mixer in model.mixers]
     recorded = copy.copy(model)  # with the same weights; others may use the model meanwhile
     recorded._modules = {**model._modules, "mixers": nn.ModuleList(recorders)}
-    for start in range(0, context_start(len(ids), block) + 1, half):
-        end, first = min(start + block, len(ids)), start + block - half if start else 0
+    for start, first, end in windows(len(ids), block):
         recorded(ids[None, start:end].to(device))
         column = columns[first:end]
         inside = column >= 0

@@ -106,6 +106,7 @@ def test_a_checkpoint_is_four_readable_files(saved: Path) -> None:
     assert [path.name for path in saved.parent.iterdir()] == ["checkpoint"]
     config = json.loads((saved / "config.json").read_text())
     assert config["format_version"] == 1
+    assert config["model_type"] == "waveletgpt"
     assert config["modality"] == "text"
     assert config["model"]["mixer"] == "none"
     assert config["tokenizer"] == INFO.tokenizer
@@ -227,6 +228,7 @@ def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     ("change", "message"),
     [
         (lambda c: c.update(format_version=2), "format version 2; this program reads version 1"),
+        (lambda c: c.update(model_type="gpt2"), "is for a model of type 'gpt2', not waveletgpt"),
         (lambda c: c.update(colour="red"), "unknown entries: 'colour'"),
         (lambda c: c["model"].update(colour="red"), "colour"),
         (lambda c: c.pop("model"), "model"),

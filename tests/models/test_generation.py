@@ -15,7 +15,7 @@ from torch import Tensor
 from waveletgpt.common.errors import InputError
 from waveletgpt.models import generation
 from waveletgpt.models.decoding import Engine
-from waveletgpt.models.generation import Step, context_start, first_divergence, generate, score
+from waveletgpt.models.generation import Step, context_start, first_divergence, generate, score, windows
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.wavelet import KINDS
 
@@ -68,6 +68,12 @@ def test_the_context_is_all_that_came_before_or_from_half_a_block_to_a_whole_one
         assert block_size - half < held <= block_size
     following = context_start(position + 1, block_size)
     assert following - start == (half if held == block_size else 0)  # tokens are read again only when the block is full
+
+
+@given(st.integers(0, 200), st.integers(1, 40))
+def test_windows_give_what_follows_each_token_from_its_context(length: int, block_size: int) -> None:
+    given = [(start, t) for start, first, end in windows(length, block_size) for t in range(first, end)]
+    assert given == [(context_start(t + 1, block_size), t) for t in range(length)]
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)

@@ -1,0 +1,1 @@
+../../waveletgpt/huggingface.py
