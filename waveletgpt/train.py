@@ -45,6 +45,8 @@ TIMING = 5.0
 PIECES = 20
 """Into which one or two recordings are cut, since data are split by file."""
 SPLITS = 3
+SMALL = 1 << 22
+"""Bytes that are encoded without further processes."""
 MANY_TIMES = 20
 """Readings of the data from which on a model begins to know them by heart."""
 REFERENCES = {
@@ -133,7 +135,15 @@ def prepared(options: Train, out: Path) -> Dataset:
     """The files as ids with splits, prepared now or before. Raises InputError if they cannot be used."""
     if not (out / "dataset.json").is_file():
         name = options.name or ", ".join(file.name for file in options.files[:3]) + " ..." * (len(options.files) > 3)
-        common = {"source": f"{source(options)}", "out": out, "name": name, "licence": options.licence}
+        size = sum(file.stat().st_size for file in options.files if file.is_file())
+        workers = 0 if 0 < size < SMALL else None  # to start processes would take longer than to encode
+        common = {
+            "source": f"{source(options)}",
+            "out": out,
+            "name": name,
+            "licence": options.licence,
+            "workers": workers,
+        }
         mention_skipped(_prepare(options, common))
     return Dataset.open(out, modality=options.kind)
 
