@@ -38,7 +38,7 @@ def own_data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Python's built-in manual as a prepared text dataset."""
     out = tmp_path_factory.mktemp("data") / "manual"
-    prepare_text.prepare(prepare_text.Config(source="builtin", out=out))
+    prepare_text.prepare(prepare_text.Config(source="builtin", out=out, workers=0))
     return out
 
 

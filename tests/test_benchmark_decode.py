@@ -72,7 +72,7 @@ def test_a_rolling_cache_is_what_a_single_stream_would_compute(tmp_path: Path) -
 def test_contexts_are_compared_on_held_out_data(tmp_path: Path, tiny_checkpoints: Path) -> None:
     source = tmp_path / "text.txt"
     source.write_text("the quick brown fox jumps over the lazy dog " * 300)
-    prepare_text.prepare(prepare_text.Config(str(source), tmp_path / "data"))
+    prepare_text.prepare(prepare_text.Config(str(source), tmp_path / "data", workers=0))
     checkpoints = [str(tiny_checkpoints / f"text-{name}") for name in ("baseline", "haar")]
     flags = ("--data", str(tmp_path / "data"), "--stretches", "2", "--rounds", "2")
     report = last_line("context.py", "--checkpoints", *checkpoints, *flags)

@@ -164,7 +164,7 @@ def test_several_machines_learn_what_one_process_learns(recipe: Recipe, one_gpu:
 
 @pytest.mark.slow
 def test_a_slurm_job_saves_requeues_and_ends_as_if_undisturbed(slurm: Recipe, tmp_path: Path, letters: Path) -> None:
-    prepare_text.prepare(prepare_text.Config(source=f"{letters}", out=tmp_path / "data"))
+    prepare_text.prepare(prepare_text.Config(source=f"{letters}", out=tmp_path / "data", workers=0))
     flags = ["--steps", "200", "--eval-every", "10", *SMALL]
     job = slurm(*flags)
     deadline = time.monotonic() + 120
