@@ -278,6 +278,7 @@ def _curve(name: str) -> list[tuple[int, float]]:
 WORDS = {
     "text": (
         (0, "syllables, and few words that exist."),
+        (1e6, "words of which 7 or 8 in 10 exist, no sense."),
         (8e6, "words that exist (94 % in text-haar), little sense."),
         (8e7, "nearly every word exists (99 % in text-learnable), sentences hold for a line."),
     ),
