@@ -18,6 +18,7 @@ from waveletgpt.app.web.markup import TEMPLATE_CHARACTERS, escape, note
 from waveletgpt.common.curves import Curve, steps_to
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.modalities import find_modality
+from waveletgpt.common.units import in_words
 
 SHIPPED_REPORTS = SHIPPED.parent / "results"
 """The folder beside app/, in the source tree as in the installed package."""
@@ -134,11 +135,6 @@ class Report:
         steps = geometric_mean(ours) if len(ours) == len(found) else None
         speedup = geometric_mean(baseline) / steps if steps and len(baseline) == len(found) else None
         return Reached(len(ours), len(found), steps, speedup)
-
-
-def in_words(count: float) -> str:
-    """A number of tokens, such as "2 million" or "12,800"."""
-    return f"{count:,}" if count < 1e5 else f"{count / 1e6:.1f}".removesuffix(".0") + " million"
 
 
 def find_reports(directory: Path) -> dict[str, Report]:

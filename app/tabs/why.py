@@ -8,11 +8,12 @@ from typing import Any
 import gradio as gr
 
 from waveletgpt.app.drawing.lines import Line, Plane, chart
-from waveletgpt.app.tabs.reports import LINES, Reached, Report, find_reports, in_words, page
+from waveletgpt.app.tabs.reports import LINES, Reached, Report, find_reports, page
 from waveletgpt.app.web.components import private
 from waveletgpt.app.web.markup import escape, no_reports
 from waveletgpt.app.web.scripts import script
 from waveletgpt.common.modalities import MODALITIES
+from waveletgpt.common.units import in_words
 
 SCRIPT = script("why.js")
 STOPS = 100

@@ -9,7 +9,7 @@ from typing import Any
 from waveletgpt.app.checkpoints import CheckpointEntry
 from waveletgpt.app.modalities.base import AppModality
 from waveletgpt.app.results import Results, are_paired, divergence, shared_tokens
-from waveletgpt.common.units import in_unit
+from waveletgpt.common.units import in_unit, in_words
 from waveletgpt.models.muting import muted_in_words
 from waveletgpt.models.wavelet import KINDS
 
@@ -71,7 +71,7 @@ def about(entry: CheckpointEntry | None, modality: AppModality[Any], mute: str =
     layer = "plain GPT" if entry.is_baseline else f"GPT with {name}{' wavelets' * (name in KINDS)}"
     if info.model.attention_mixer != "none":
         layer += f" {info.model.place}"
-    trained = f"{info.tokens / 1e6:.1f} million {modality.tokens}" if info.tokens else f"{info.steps:,} steps"
+    trained = f"{in_words(info.tokens)} {modality.tokens}" if info.tokens else f"{info.steps:,} steps"
     parts = [f"trained on {trained}"]
     if source := info.trained_on.get("source"):
         parts.append(f"from {source}")
