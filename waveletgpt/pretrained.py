@@ -275,5 +275,6 @@ class Generated:
 @cache
 def _style() -> str:
     """The page's figures, in colours that need no page around them."""
-    sheets = (files("waveletgpt") / "notebook.css", files("waveletgpt.app.web") / "static" / "figure.css")
+    static = files("waveletgpt.app.web") / "static"
+    sheets = (static / "notebook.css", static / "figure.css")
     return f"<style>.waveletgpt {{ {' '.join(sheet.read_text('utf-8') for sheet in sheets)} }}</style>"

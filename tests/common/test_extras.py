@@ -11,7 +11,7 @@ from waveletgpt.common.extras import import_extra
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.training import compare
 
-WITHOUT = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'scipy', 'pywt', 'tensorboard'))); "
+WITHOUT = "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'scipy', 'pywt', 'tensorboard', 'transformers', 'trackio', 'wandb'))); "
 
 
 def test_a_module_that_is_there_is_imported() -> None:
