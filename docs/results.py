@@ -204,8 +204,8 @@ def blocks_for(target: float, plain: list[tuple[int, float]]) -> str:
 
 
 def finals(variant: dict[str, Any]) -> dict[int, float]:
-    """Final losses by seed."""
-    return {run["seed"]: run["val_loss"][-1] for run in variant["runs"]}
+    """Final losses by seed. Old reports have them only as the last of the evaluations."""
+    return {run["seed"]: run.get("final_loss", run["val_loss"][-1]) for run in variant["runs"]}
 
 
 def loss(variant: dict[str, Any], unit: str) -> str:

@@ -32,7 +32,7 @@ from waveletgpt.training.comparing.step_times import step_times
 from waveletgpt.training.comparing.study import Study, train_all
 from waveletgpt.training.comparing.variants import GRAMMAR, Variant, parse_variants
 from waveletgpt.training.config import TrainConfig
-from waveletgpt.training.data import Dataset, check_long_enough
+from waveletgpt.training.data import Dataset, check_long_enough, count_windows
 from waveletgpt.training.ranks.devices import pick_precision
 from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.stopping import stop_requested
@@ -40,6 +40,8 @@ from waveletgpt.training.runs.tracking import check_trackers
 
 PLAIN = ["--sample-tokens", "0", "--no-tensorboard"]
 """Off in comparisons unless asked for."""
+FINAL_SHARE, FORWARD_SHARE = 0.1, 1 / 3
+"""The part of a run's time that measuring its final loss may take, and the forward pass's part of a training step."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class Config(TrainConfig):
     leaves that out."""
     rates_from: Path | None = None
     """Another comparison's directory. Each variant gets the learning rate that was chosen for it there."""
+    final_windows: int = 0
+    """Windows of the validation split that the final loss of each run is measured on. 0 is the whole split, or less of
+    it where that would take more than a tenth of a run's time. Curves are on --eval-windows."""
     jobs: int = 0
     """Runs at a time, each in its own process. 0 is one per core, with one thread each; on an accelerator, one."""
     timing_rounds: int = 15
@@ -94,7 +99,7 @@ class Config(TrainConfig):
             raise InputError("--lrs must be different numbers above 0 and below 1")
         if self.lrs and self.rates_from:
             raise InputError("--lrs tries learning rates and --rates-from uses chosen ones; give one of the two")
-        for name in ("jobs", "timing_rounds"):
+        for name in ("final_windows", "jobs", "timing_rounds"):
             check_whole(f"--{name.replace('_', '-')}", getattr(self, name), 0)
         if self.shard:
             raise InputError("--shard splits a model among processes; a comparison trains each model in one process")
@@ -167,6 +172,8 @@ def make_study(config: Config) -> tuple[Study, int, Dataset]:
         model=replace(config.model, mixer="none", vocab_size=dataset.info.vocab_size),
     )
     sweep_seed = max(config.seeds) + 1 if config.sweep_seed is None else config.sweep_seed
+    val_tokens, T = dataset.tokens("val"), config.model.block_size
+    check_long_enough(val_tokens, T, f"{config.data}: the val split")
     study = Study(
         shared,
         config.variants(),
@@ -176,9 +183,9 @@ def make_study(config: Config) -> tuple[Study, int, Dataset]:
         config.longer,
         sweep_seed,
         config.rates_from,
+        final_windows(config, count_windows(len(val_tokens), T)),
     )
     Batches(dataset, shared, Processes())
-    check_long_enough(dataset.tokens("val"), config.model.block_size, f"{config.data}: the val split")
     for name, variant in study.variants.items():
         try:
             GPT(variant.model(shared.model))
@@ -188,6 +195,16 @@ def make_study(config: Config) -> tuple[Study, int, Dataset]:
     for trial in study.all_trials():
         trial.check(digests)
     return study, jobs, dataset
+
+
+def final_windows(config: Config, n_windows: int) -> int:
+    """How many of the `n_windows` windows of the validation split final losses are measured on.
+
+    It depends on the settings alone and not on the clock, so that all runs are measured on the same windows.
+    """
+    trained = config.steps * config.batch_size
+    affordable = int(FINAL_SHARE * trained / FORWARD_SHARE)
+    return min(n_windows, config.final_windows or max(affordable, config.eval_windows))
 
 
 def rates(config: Config) -> dict[str, tuple[float, ...]]:

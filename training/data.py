@@ -187,7 +187,12 @@ def training_offsets(n_tokens: int, block_size: int, batch_size: int, *, seed: i
     return [int(start) for start in starts]
 
 
+def count_windows(n_tokens: int, block_size: int) -> int:
+    """How many windows of block_size inputs, with a target each, the data hold without overlap."""
+    return (n_tokens - 1) // block_size
+
+
 def spread_offsets(n_tokens: int, block_size: int, count: int) -> list[int]:
     """Where up to `count` windows begin that are evenly spaced over the data and do not overlap."""
-    count = max(1, min(count, (n_tokens - 1) // block_size))
+    count = max(1, min(count, count_windows(n_tokens, block_size)))
     return [int(start) for start in np.linspace(0, n_tokens - 1 - block_size, count)]

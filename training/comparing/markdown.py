@@ -81,8 +81,8 @@ def _explain_columns(report: dict[str, Any]) -> str:
     interleaved = "rounds in which the variants take turns, in one process, on the same batches"
     over = interleaved if report["steps_timed"] == "interleaved" else "the seeds, timed in the runs themselves"
     return (
-        f"Final loss: mean ± standard deviation over the seeds, on {report['eval_windows']} windows of the validation "
-        "split. Difference: to the baseline with the same seed, with its 95 % interval by Student's t and the p-value "
+        f"Final loss: mean ± standard deviation over the seeds, on {_final_windows(report)}. "
+        "Difference: to the baseline with the same seed, with its 95 % interval by Student's t and the p-value "
         "of the paired t test, corrected for the number of variants by Holm's method. In equal seconds: the same with "
         "the variant's loss at the time at which the baseline's run ends, by the step times. "
         "Speed-up in steps: the baseline's steps to its final loss over the variant's "
@@ -90,6 +90,16 @@ def _explain_columns(report: dict[str, Any]) -> str:
         f"divided by the median step time. {_decayed(report)}"
         f"Step time: a variant's over the baseline's, median and quartiles over {over}."
     )
+
+
+def _final_windows(report: dict[str, Any]) -> str:
+    """What final losses and curves were measured on. Old reports have both from the windows of the evaluations."""
+    curves, windows, of = report["eval_windows"], report.get("final_windows"), report.get("val_windows")
+    if windows is None or of is None:
+        return f"{curves} windows of the validation split"
+    part = f"{windows:,} of the {of:,} windows of the validation split"
+    final = f"the whole validation split, {of:,} windows" if windows == of else part
+    return f"{final}. Curves, speed-ups in steps and seconds and losses in equal seconds are on {curves:,} of them"
 
 
 def _decayed(report: dict[str, Any]) -> str:
@@ -141,6 +151,11 @@ def caveats(report: dict[str, Any]) -> Iterator[str]:
         yield (
             f"The best learning rate of {', '.join(edge)} is the lowest or highest that was tried; there may be a "
             "better one beyond it."
+        )
+    if (left_out := report.get("val_windows", 0) - report.get("final_windows", 0)) > 0:
+        yield (
+            f"Final losses leave out {left_out:,} of the {report['val_windows']:,} windows of the validation split, by "
+            "`--final-windows` or because all would take more than a tenth of a run's time."
         )
     if report["steps_timed"] != "interleaved":
         yield "Step times were taken from the runs, which ran at different times beside other work, so they are rough."

@@ -56,7 +56,9 @@ class ComparisonProgress:
         self.refresh()
         self.bar.remove_task(self.running.pop(trial)[0])
         self._one_less(trial)
-        result = self._loss(trial) if outcome.kind == "complete" else f"{outcome.kind}: {outcome.reason}"
+        result = (
+            self._in_unit(trial.final_loss()) if outcome.kind == "complete" else f"{outcome.kind}: {outcome.reason}"
+        )
         count = f"{self.done} of {self.total} runs{self._time_left()}"
         self.console.print(f"{trial.name}: {result}  ({count})", markup=False)
 
@@ -69,12 +71,12 @@ class ComparisonProgress:
                 self.tokens_trained += last["tokens"] - tokens
                 self.last_evaluation_at = time.monotonic()
                 self.running[trial] = task, last["tokens"]
-                status = f"step {last['step']:,} of {trial.config.steps:,}, {self._loss(trial)}"
+                status = f"step {last['step']:,} of {trial.config.steps:,}, {self._in_unit(last['val_loss'])}"
                 self.bar.update(task, completed=last["step"], status=status)
                 self._update_total()
 
-    def _loss(self, trial: Trial) -> str:
-        return f"{in_unit(trial.evaluations()[-1]['val_loss'], self.unit):.4f} {self.unit}"
+    def _in_unit(self, loss: float) -> str:
+        return f"{in_unit(loss, self.unit):.4f} {self.unit}"
 
     def _one_less(self, trial: Trial) -> None:
         self.done += 1

@@ -1,7 +1,7 @@
 """The report of a comparison as JSON values, computed from the runs' evaluations. Losses are in nats per token."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from statistics import mean, median, stdev
 from typing import Any
 
@@ -19,13 +19,23 @@ from waveletgpt.training.comparing.statistics import (
 from waveletgpt.training.comparing.step_times import Ratio, Seconds, ratio
 from waveletgpt.training.comparing.study import Study
 from waveletgpt.training.comparing.trial import Outcome, Trial
-from waveletgpt.training.data import DatasetInfo
+from waveletgpt.training.data import DatasetInfo, count_windows
 from waveletgpt.training.ranks.hardware import hardware
 
 FORMAT_VERSION = 1
 Evaluations = list[dict[str, Any]]
 """A run's lines of metrics.jsonl."""
-Runs = dict[int, Evaluations]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A complete run. Curves are of its evaluations; the final loss may be measured on more windows."""
+
+    evaluations: Evaluations
+    final_loss: float
+
+
+Runs = dict[int, FinishedRun]
 """A variant's complete runs by seed."""
 
 
@@ -67,11 +77,12 @@ def make_report(
             f"there is no report without a run of {baseline}, the baseline; {summarize_failures(failed)}"
         )
     config, shared = study.config, study.config.to_dict()
+    val_windows = count_windows(data.splits["val"]["tokens"], config.model.block_size)
     baselines, times = runs[baseline], StepTimes(seconds, baseline, runs[baseline])
     variants = {
         name: {
             **_describe(study, name, rates, outcomes),
-            "runs": [_losses(seed, evaluations) for seed, evaluations in found.items()],
+            "runs": [_losses(seed, run) for seed, run in found.items()],
             **_compare(found, baselines, times.ratio(name, found), is_baseline=name == baseline),
         }
         for name, found in runs.items()
@@ -80,7 +91,7 @@ def make_report(
     lr = rates[baseline]
     longer = {trial.seed: trial for trial in study.longer_trials(lr)} if lr is not None else {}
     finals = {
-        seed: trial.evaluations()[-1]["val_loss"]
+        seed: trial.final_loss()
         for seed, trial in longer.items()
         if trial in outcomes and outcomes[trial].kind == "complete"
     }
@@ -108,6 +119,8 @@ def make_report(
         "tokens": config.steps * config.batch_size * config.model.block_size,
         "eval_every": config.eval_every,
         "eval_windows": config.eval_windows,
+        "final_windows": min(study.final_windows or config.eval_windows, val_windows),
+        "val_windows": val_windows,
         "seeds": list(study.seeds),
         "sweep_seed": study.sweep_seed if any(map(study.lr_trials, study.variants)) else None,
         "longer": {"times": study.longer, "val_loss": {f"{seed}": loss for seed, loss in finals.items()}},
@@ -144,14 +157,14 @@ class StepTimes:
     @staticmethod
     def _of_runs(runs: Runs) -> dict[int, float]:
         """Mean seconds per step of each run, by seed."""
-        last = {seed: evaluations[-1] for seed, evaluations in runs.items()}
+        last = {seed: run.evaluations[-1] for seed, run in runs.items()}
         return {seed: max(row["seconds"], 1e-9) / row["step"] for seed, row in last.items()}
 
 
 def _complete(study: Study, name: str, lr: float, outcomes: Mapping[Trial, Outcome]) -> Runs:
     trials = {seed: study.trial(name, lr, seed) for seed in study.seeds}
     return {
-        seed: trial.evaluations()
+        seed: FinishedRun(trial.evaluations(), trial.final_loss())
         for seed, trial in trials.items()
         if trial in outcomes and outcomes[trial].kind == "complete"
     }
@@ -182,8 +195,7 @@ def _describe(
     variant, lr = study.variants[name], rates[name]
     tried = study.lr_trials(name)
     losses = {
-        f"{rate:g}": trial.evaluations()[-1]["val_loss"] if outcomes[trial].kind == "complete" else None
-        for rate, trial in tried.items()
+        f"{rate:g}": trial.final_loss() if outcomes[trial].kind == "complete" else None for rate, trial in tried.items()
     }
     return {
         "mixer": variant.mixer,
@@ -195,13 +207,15 @@ def _describe(
     }
 
 
-def _losses(seed: int, evaluations: Evaluations) -> dict[str, Any]:
-    """A run's losses by step."""
+def _losses(seed: int, run: FinishedRun) -> dict[str, Any]:
+    """A run's losses by step, and its final loss."""
+    evaluations = run.evaluations
     return {
         "seed": seed,
         "steps": [row["step"] for row in evaluations],
         "val_loss": [row["val_loss"] for row in evaluations],
         "train_loss": [row["train_loss"] for row in evaluations],
+        "final_loss": run.final_loss,
         "seconds": evaluations[-1]["seconds"],
     }
 
@@ -210,9 +224,10 @@ def _compare(runs: Runs, baselines: Runs, step_time: Ratio, *, is_baseline: bool
     """Final loss over the variant's seeds; differences and speed-ups over the seeds that the baseline has too.
 
     Seconds are steps times the median ratio of step times. The spread of that ratio is not in the intervals. A variant
-    with faster steps than the baseline's does not train on after its last step.
+    with faster steps than the baseline's does not train on after its last step. Speed-ups and losses in equal seconds
+    are by the evaluations, all others by the final losses.
     """
-    finals = {seed: evaluations[-1]["val_loss"] for seed, evaluations in runs.items()}
+    finals = {seed: run.final_loss for seed, run in runs.items()}
     seeds = [seed for seed in runs if seed in baselines]
     pairs = [(_curve(runs[seed]), _curve(baselines[seed])) for seed in seeds]
     steps, reached = mean_speedup(pairs)
@@ -220,11 +235,12 @@ def _compare(runs: Runs, baselines: Runs, step_time: Ratio, *, is_baseline: bool
     in_seconds = Interval(steps.value / step_time.ratio, *bounds)
     by_target = speedup_curve(pairs)
     in_time = [loss_at(ours, ours.steps[-1] / step_time.ratio) for ours, _ in pairs]
-    theirs = [baselines[seed][-1]["val_loss"] for seed in seeds]
+    ours, theirs = [finals[seed] for seed in seeds], [baselines[seed].final_loss for seed in seeds]
+    at_their_end = [curve.losses[-1] for _, curve in pairs]
     return {
         "final": {"mean": mean(finals.values()), "sd": stdev(finals.values()) if len(finals) > 1 else None},
-        "difference": None if is_baseline else difference([finals[seed] for seed in seeds], theirs),
-        "difference_in_equal_seconds": None if is_baseline else difference(in_time, theirs),
+        "difference": None if is_baseline else difference(ours, theirs),
+        "difference_in_equal_seconds": None if is_baseline else difference(in_time, at_their_end),
         "speedup": {
             "steps": {**asdict(steps), "reached": reached},
             "seconds": {**asdict(in_seconds), "reached": reached},
@@ -237,7 +253,7 @@ def _compare(runs: Runs, baselines: Runs, step_time: Ratio, *, is_baseline: bool
 def _decayed(runs: Runs, baselines: Runs, longer: Mapping[int, float], times: int) -> dict[str, Any] | None:
     """`decayed_speedup` over the seeds that have all three runs; None if there are none."""
     triples = [
-        (runs[seed][-1]["val_loss"], baselines[seed][-1]["val_loss"], longer[seed])
+        (runs[seed].final_loss, baselines[seed].final_loss, longer[seed])
         for seed in runs
         if seed in baselines and seed in longer
     ]
@@ -247,5 +263,5 @@ def _decayed(runs: Runs, baselines: Runs, longer: Mapping[int, float], times: in
     return {**asdict(found), "at_least": at_least}
 
 
-def _curve(evaluations: Evaluations) -> Curve:
-    return Curve(tuple(row["step"] for row in evaluations), tuple(row["val_loss"] for row in evaluations))
+def _curve(run: FinishedRun) -> Curve:
+    return Curve(tuple(row["step"] for row in run.evaluations), tuple(row["val_loss"] for row in run.evaluations))

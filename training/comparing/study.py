@@ -34,6 +34,8 @@ class Study:
     """The seed that chooses among learning rates. It is not one of `seeds`, so that the choice favours nobody there."""
     rates_from: Path | None = None
     """Directory of the comparison that chose the learning rates, if another one did."""
+    final_windows: int = 0
+    """Windows of the validation split that final losses are measured on; 0 takes the last evaluations."""
 
     def trial(self, variant: str, lr: float, seed: int, times: int = 1) -> Trial:
         """The run of a variant with a learning rate (`optimizer.lr`) and a seed, `times` as long as the others."""
@@ -46,7 +48,7 @@ class Study:
             optimizer=replace(self.config.optimizer, lr=lr),
             seed=seed,
         )
-        return Trial(variant, config, times)
+        return Trial(variant, config, times, self.final_windows)
 
     def all_trials(self) -> Iterator[Trial]:
         """Every run that may be needed: all variants, learning rates and seeds."""
@@ -91,7 +93,7 @@ class Study:
             if trial not in outcomes or outcomes[trial].kind == "failed":
                 return None
             if outcomes[trial].kind == "complete":
-                losses[lr] = trial.evaluations()[-1]["val_loss"]
+                losses[lr] = trial.final_loss()
         return min(losses, key=losses.__getitem__) if losses else None
 
     def needed_trials(self, outcomes: Outcomes) -> list[Trial]:

@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 from waveletgpt.common.errors import InputError, run_command
-from waveletgpt.common.files import read_json, read_text, write_text
+from waveletgpt.common.files import json_text, read_json, read_text, write_text
+from waveletgpt.models.checkpoint import load_checkpoint
+from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPTConfig
 from waveletgpt.training.comparing.subprocesses import Process, last_line, read_settings, start_process
 from waveletgpt.training.config import OptimizerConfig, TrainConfig, as_flags, differences
+from waveletgpt.training.data import Dataset, spread_offsets
+from waveletgpt.training.evaluation import evaluate
+from waveletgpt.training.ranks.devices import compute_settings, pick_autocast
 from waveletgpt.training.trainer import DivergedError, train
+
+FINAL = "final.json"
+"""The file of a run's final loss."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Trial:
     config: TrainConfig
     times: int = 1
     """How many times as long it is as the other runs."""
+    final_windows: int = 0
+    """Windows of the validation split that its final loss is measured on; 0 takes that of the last evaluation."""
 
     @property
     def seed(self) -> int:
@@ -69,14 +79,30 @@ class Trial:
         except ValueError:
             raise InputError(f"{path} cannot be read; remove {path.parent}, or choose another --out") from None
 
+    def final_loss(self) -> float:
+        """The loss of the final weights, in nats per token, of a run that is complete."""
+        loss: float = (self._final() or self.evaluations()[-1])["val_loss"]
+        return loss
+
+    def _final(self) -> dict[str, Any] | None:
+        """What `measure_final_loss` wrote; None unless it measured `final_windows` windows."""
+        path = self.config.out / FINAL
+        found = read_json(path) if path.exists() else {}
+        return found if found.get("windows") == self.final_windows else None
+
+    def is_trained(self) -> bool:
+        """Whether the last step has been taken and saved."""
+        if (self.config.out / "state.safetensors").exists():  # the process removes it after the last step
+            return False
+        found = self.evaluations()
+        return bool(found) and bool(found[-1]["step"] == self.config.steps)
+
     def outcome(self) -> Outcome | None:
         """Complete or diverged, by the files in the run's directory; None if it is not finished."""
         if (self.config.out / "diverged.json").exists():
             return Outcome("diverged", read_json(self.config.out / "diverged.json")["message"])
-        if (self.config.out / "state.safetensors").exists():  # the process removes it at the end
-            return None
-        found = self.evaluations()
-        return Outcome("complete") if found and found[-1]["step"] == self.config.steps else None
+        is_measured = not self.final_windows or self._final() is not None
+        return Outcome("complete") if self.is_trained() and is_measured else None
 
     def check(self, digests: dict[str, str]) -> None:
         """Raise InputError if the directory holds a run with other settings, or on data with other `digests`."""
@@ -96,10 +122,9 @@ class Trial:
             )
 
     def start(self) -> Process:
-        """Begin or resume the run in a child process."""
-        return start_process(
-            "waveletgpt.training.comparing.trial", self.config.to_dict(), self.log, self.config.threads
-        )
+        """Begin or resume the run in a child process. One that is trained is only measured."""
+        settings = {**self.config.to_dict(), "final_windows": self.final_windows}
+        return start_process("waveletgpt.training.comparing.trial", settings, self.log, self.config.threads)
 
     def final_outcome(self, status: int) -> Outcome:
         """How the run ended, after its process has exited with `status`."""
@@ -117,15 +142,37 @@ def config_from_dict(settings: dict[str, Any]) -> TrainConfig:
     return TrainConfig(**{**settings, **nested, "data": Path(settings["data"]), "out": Path(settings["out"])})
 
 
+def measure_final_loss(config: TrainConfig, windows: int) -> None:
+    """Measure the loss of the final weights on `windows` windows of the validation split, and write it to final.json.
+
+    Raises:
+        InputError: the checkpoint `last` or the data cannot be read.
+    """
+    device = pick_device(config.device)
+    model = load_checkpoint(config.out / "last", device=device).model
+    tokens = Dataset.open(config.data).tokens("val")
+    offsets = spread_offsets(len(tokens), config.model.block_size, windows)
+    with compute_settings(config.threads):
+        autocast = pick_autocast(config.precision, device)
+        loss = evaluate(model, tokens, offsets, batch_size=config.batch_size, autocast=autocast)
+    write_text(config.out / FINAL, json_text({"windows": windows, "val_loss": loss}) + "\n")
+
+
 def main() -> None:
-    """Train with the settings on standard input. A finished run keeps no state to resume from."""
-    config = config_from_dict(read_settings())
+    """Train with the settings on standard input, then measure. A finished run keeps no state to resume from."""
+    settings = read_settings()
+    windows = settings.pop("final_windows", 0)
+    config = config_from_dict(settings)
     state = config.out / "state.safetensors"
-    try:
-        train(replace(config, resume=state.exists() or (config.out / "run.json").exists()))
-    except DivergedError as error:
-        write_text(config.out / "diverged.json", json.dumps({"message": str(error)}) + "\n")
-    state.unlink(missing_ok=True)
+    if not Trial("", config).is_trained():
+        try:
+            train(replace(config, resume=state.exists() or (config.out / "run.json").exists()))
+        except DivergedError as error:
+            write_text(config.out / "diverged.json", json.dumps({"message": str(error)}) + "\n")
+            windows = 0
+        state.unlink(missing_ok=True)
+    if windows:
+        measure_final_loss(config, windows)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from waveletgpt.models.checkpoint import load_checkpoint
 from waveletgpt.training import compare
 from waveletgpt.training.comparing.trial import Trial
 from waveletgpt.training.config import PRESETS, TrainConfig
+from waveletgpt.training.data import Dataset, spread_offsets
+from waveletgpt.training.evaluation import evaluate
 
 pytestmark = pytest.mark.slow
 
@@ -84,11 +86,47 @@ def test_compare_trains_and_prints_one_json_object_last(done: tuple[Path, str], 
             info = load_checkpoint(run / "best").info
             assert (info.model.mixer, info.seed) == (variant["mixer"], found["seed"])
             left = {path.name for path in run.iterdir()}
-            assert left == {"best", "last", "metrics.jsonl", "run.json"}  # files needed only for resuming are removed
+            assert left == {"best", "final.json", "last", "metrics.jsonl", "run.json"}  # nothing only resuming needs
+            assert json.loads((run / "final.json").read_text()) == {"windows": 48, "val_loss": found["final_loss"]}
+            assert found["final_loss"] == pytest.approx(loss_of(run / "last", text, windows=48), abs=1e-6)
+            assert abs(found["final_loss"] - found["val_loss"][-1]) > 1e-4
+    assert (report["eval_windows"], report["final_windows"]) == (8, 48)
+    assert report["val_windows"] > 48
     seconds = json.loads((out / "step_times.json").read_text())["seconds"]
     assert {name: len(rounds) for name, rounds in seconds.items()} == {"none": 2, "haar:n_levels=3": 2}
     assert "4 of 4 runs" in shown and "bits per character" in shown
     assert (out / "report.md").read_text().count(".svg)") == len(list(out.glob("*.svg"))) == 4
+
+
+def loss_of(checkpoint: Path, data: Path, windows: int) -> float:
+    model, tokens = load_checkpoint(checkpoint).model, Dataset.open(data).tokens("val")
+    return evaluate(model, tokens, spread_offsets(len(tokens), model.config.block_size, windows), batch_size=8)
+
+
+def test_final_losses_are_measured_once_from_the_weights_of_trained_runs(
+    copy: Path, flags: list[str], run: Run
+) -> None:
+    """Runs that an earlier version trained, or that want other windows, are measured and not trained again."""
+    report, before = json.loads((copy / "report.json").read_text()), times(copy)
+    finals = sorted((copy / "runs").rglob("final.json"))
+    assert len(finals) == 4
+    finals[0].unlink()
+    status, shown, errors = run(*flags, "--out", f"{copy}")
+    assert (status, errors) == (0, "")
+    assert json.loads(shown.splitlines()[-1])["variants"] == report["variants"]
+    changed = {path for path, time in times(copy).items() if before.get(path) != time}
+    assert changed == {f"{finals[0]}"} | {path for path in changed if path.endswith(".log")}
+    status, shown, _ = run(*flags, "--out", f"{copy}", "--final-windows", "20")
+    again = json.loads(shown.splitlines()[-1])
+    assert (status, again["final_windows"]) == (0, 20)
+    for name, variant in again["variants"].items():
+        for found, first in zip(variant["runs"], report["variants"][name]["runs"], strict=True):
+            assert found["val_loss"] == first["val_loss"]
+            assert found["final_loss"] != first["final_loss"]
+    shutil.rmtree(finals[0].parent / "last")
+    status, _, errors = run(*flags, "--out", f"{copy}")
+    assert (status, errors.count("\n")) == (1, 1)
+    assert "last" in errors
 
 
 def test_what_is_there_is_not_trained_or_timed_again(

@@ -15,6 +15,7 @@ import pytest
 from waveletgpt.common.errors import InputError
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.gpt import GPTConfig
+from waveletgpt.training import compare
 from waveletgpt.training.comparing.cells import optimizer, table
 from waveletgpt.training.comparing.markdown import markdown
 from waveletgpt.training.comparing.plots import PLOTS, spread_out, write_plots
@@ -29,6 +30,9 @@ MODEL = GPTConfig(vocab_size=7, block_size=64, n_layer=3, n_head=2, n_embd=16, n
 SPLITS = {split: {"tokens": 1000, "pieces": 1, "sha256": split} for split in ("train", "val", "test")}
 DATA = DatasetInfo("text", {}, 7, "bits per character", "novels | tales", "CC0", splits=SPLITS)
 STEPS = range(100, 1001, 100)
+LONGER = {"longer": "none"}
+FINAL_GAP = {"none": 0.25, "haar": 0.5}
+"""How much higher losses are on the whole split than on the windows of the evaluations."""
 Losses = Callable[[str, float, int], list[float]]
 
 
@@ -73,6 +77,9 @@ def ran(study: Study, losses: Losses = losses_of, **endings: Outcome) -> dict[An
             ]
             lines = "".join(json.dumps(row) + "\n" for row in rows)
             (trial.config.out / "metrics.jsonl").write_text(lines)
+            if windows := study.final_windows:
+                final = {"windows": windows, "val_loss": rows[-1]["val_loss"] + FINAL_GAP[trial.variant]}
+                (trial.config.out / "final.json").write_text(json.dumps(final))
     return outcomes
 
 
@@ -186,6 +193,45 @@ def test_the_baseline_is_trained_longer_and_tells_the_speedup_from_decayed_runs(
     assert without["failed"][0]["run"] == "none, lr 0.001, seed 0, 2 times as long"
     alone = study(tmp_path / "alone", ("none", "haar", "learnable"))
     assert "was not trained longer (`--longer 1`)" in markdown(report_of(alone, ran(alone, losses)), [])
+
+
+def test_final_losses_are_of_the_whole_split_and_curves_of_the_evaluations(tmp_path: Path) -> None:
+    def losses(name: str, lr: float, seed: int) -> list[float]:
+        return [10 * lr + loss for loss in losses_of(LONGER.get(name, name), lr, seed % 9)]
+
+    reports = {}
+    for windows in (0, 15, 10):
+        ours = study(tmp_path / f"{windows}", ("none", "haar"), lrs=(1e-3, 1e-2), longer=2, final_windows=windows)
+        reports[windows] = report_of(ours, ran(ours, losses))
+    old, whole, part = reports.values()
+    for report in (whole, part):
+        for name, variant in report["variants"].items():
+            before = old["variants"][name]
+            assert variant["final"]["mean"] == pytest.approx(before["final"]["mean"] + FINAL_GAP[name])
+            assert variant["lrs"]["0.001"] == pytest.approx(before["lrs"]["0.001"] + FINAL_GAP[name])
+            assert variant["speedup"] == before["speedup"]
+            assert variant["difference_in_equal_seconds"] == before["difference_in_equal_seconds"]
+            for run, run_before in zip(variant["runs"], before["runs"], strict=True):
+                assert run["final_loss"] == pytest.approx(run["val_loss"][-1] + FINAL_GAP[name])
+                assert {**run, "final_loss": None} == {**run_before, "final_loss": None}
+        gap, gap_before = (one["variants"]["haar"]["difference"]["mean"] for one in (report, old))
+        assert gap == pytest.approx(gap_before + 0.25)
+        assert report["longer"]["val_loss"]["1"] == pytest.approx(old["longer"]["val_loss"]["1"] + 0.25)
+    assert "on the whole validation split, 15 windows. Curves" in markdown(whole, [])
+    assert "leave out" not in markdown(whole, [])
+    assert "on 10 of the 15 windows of the validation split. Curves" in markdown(part, [])
+    assert "Final losses leave out 5 of the 15 windows" in markdown(part, [])
+    for name in ("final_windows", "val_windows"):
+        del old[name]
+    assert "over the seeds, on 64 windows of the validation split. Difference" in markdown(old, [])
+
+
+def test_the_windows_of_final_losses_are_those_that_a_tenth_of_a_run_allows(tmp_path: Path) -> None:
+    config = compare.Config(Path("data"), tmp_path, steps=100, batch_size=10, eval_windows=64)
+    assert compare.final_windows(config, 299) == 299
+    assert compare.final_windows(config, 1000) == 300  # 10 % of 1,000 windows, at a third of a training step each
+    assert compare.final_windows(replace(config, steps=1), 1000) == 64  # not fewer than an evaluation's
+    assert compare.final_windows(replace(config, final_windows=7), 1000) == 7
 
 
 def test_rates_of_another_comparison_are_mentioned(tmp_path: Path) -> None:
