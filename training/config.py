@@ -106,6 +106,8 @@ class TrainConfig:
     """CPU threads; 0 is PyTorch's default. Several small models train faster with one thread each."""
     compile: bool = False
     """Compile the model with torch.compile, which makes training faster on GPUs."""
+    cuda_graph: bool = True
+    """With --compile on one CUDA device: launch each step at once, as a CUDA graph."""
     shard: bool = False
     """Shard the model among the processes of torchrun (FSDP2), for models that outgrow one GPU."""
 
@@ -130,7 +132,7 @@ class TrainConfig:
 
 CHANGEABLE = {
     *("data", "out", "resume", "allow_changes"),
-    *("device", "threads", "compile", "accumulate", "shard", "sample_tokens", "tensorboard", "track"),
+    *("device", "threads", "compile", "cuda_graph", "accumulate", "shard", "sample_tokens", "tensorboard", "track"),
 }
 """Settings that may change when a run is resumed, because they do not affect what is learned."""
 MACHINE_SETTINGS = {"data", "out", "device", "threads"}

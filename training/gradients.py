@@ -29,9 +29,11 @@ class GradientCheck:
     def __init__(self, model: GPT, processes: Processes, *, compiled: bool = False) -> None:
         self.processes, self.compiled = processes, compiled
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.exist: list[list[bool]] = []
+        """For each step, whether each of the P gradients exists."""
         self.seen: list[Tensor] = []
-        """For each step (P, 3): whether this process's part of each gradient exists, has a value other than zero,
-        and has only finite values."""
+        """For each step (P, 2), on the device: whether this process's part of each gradient has a value other than
+        zero, and has only finite values."""
         self.passed = False
 
     def look(self) -> None:
@@ -44,11 +46,11 @@ class GradientCheck:
             return
         gradients = [parameter.grad for parameter in self.parameters.values()]
         device = next(iter(self.parameters.values())).device
-        exists = torch.tensor([gradient is not None for gradient in gradients], device=device)
         nothing = torch.zeros(0, device=device)
         parts = [nothing if gradient is None else local_part(gradient) for gradient in gradients]
         nonzero, finite = torch.stack([p.any() for p in parts]), torch.stack([p.isfinite().all() for p in parts])
-        self.seen.append(torch.stack([exists, nonzero, finite], dim=1))
+        self.exist.append([gradient is not None for gradient in gradients])
+        self.seen.append(torch.stack([nonzero, finite], dim=1))
         if self.processes.world > 1 and any(gradient is None for gradient in gradients):
             self.judge(early=True)
 
@@ -62,17 +64,18 @@ class GradientCheck:
         """
         if self.passed or not self.seen or (len(self.seen) < STEPS and not early):
             return
-        flags = torch.stack(self.seen)  # (S, P, 3)
+        found = torch.stack(self.seen).cpu()  # (S, P, 2)
+        flags = torch.cat([torch.tensor(self.exist)[..., None], found], dim=2)
         means = torch.tensor(self.processes.means(flags.flatten())).view(flags.shape)
         exists, nonzero, finite = means[..., 0] == 1, means[..., 1] > 0, means[..., 2] == 1  # each (S, P)
         learns = (exists & nonzero & finite).any(0).tolist()
-        bad = [i for i, found in enumerate(learns) if not found]
+        bad = [i for i, does_learn in enumerate(learns) if not does_learn]
         if bad:
             first = bad[0]
             absent, broken = not exists[:, first].all(), not finite[:, first].all()
             problem = "missing" if absent else "not finite" if broken else "zero"
             raise GradientError(self._message([list(self.parameters)[i] for i in bad], problem))
-        self.passed, self.seen = True, []
+        self.passed, self.exist, self.seen = True, [], []
 
     def _message(self, names: list[str], problem: str) -> str:
         name, *others = names

@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from waveletgpt.training.config import OptimizerConfig
+from waveletgpt.training.muon import BatchedMuon
+from waveletgpt.training.ranks.parallel import is_sharded
 
 FUSED = {"cpu", "cuda", "mps", "xpu"}
 """Devices on which PyTorch has a fused AdamW."""
 MOMENTS: dict[type[torch.optim.Optimizer], tuple[str, ...]] = {
     torch.optim.AdamW: ("step", "exp_avg", "exp_avg_sq"),
     torch.optim.Muon: ("momentum_buffer",),
+    BatchedMuon: ("momentum_buffer",),
 }
 """The state that each optimizer keeps for a parameter, by PyTorch's names."""
 
@@ -33,7 +36,17 @@ class Optimizers:
     def set_lr(self, fraction: float) -> None:
         """Set each group's learning rate to this fraction of its peak."""
         for group, peak in zip(self.param_groups, self.peak_lrs, strict=True):
-            group["lr"] = peak * fraction
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(peak * fraction)
+            else:
+                group["lr"] = peak * fraction
+
+    def keep_on_device(self) -> None:
+        """Keep the learning rates on the device, where a CUDA graph of `step` reads them."""
+        for group in self.param_groups:
+            group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
+            if "capturable" in group:
+                group["capturable"] = True
 
     def step(self) -> None:
         """Update all parameters by their gradients."""
@@ -58,7 +71,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
 
     muon: torch.optim.Muon (kellerjordan.github.io/posts/muon) for the matrices in `model.blocks`, with updates of the
     same size as AdamW's (arXiv 2502.16982), and AdamW for all other parameters. adamw: AdamW for all.
-    Matrices have weight decay, but not those of the mixers. AdamW is fused on devices that have it.
+    Matrices have weight decay, but not those of the mixers. AdamW is fused on devices that have it. On CUDA devices
+    Muon updates many matrices at once (`BatchedMuon`), unless they are sharded.
 
     Muon computes its update from the whole momentum of a matrix, in bfloat16. Two processes under torchrun train as
     one does (tests/training/test_processes.py, gloo on CPUs): with DDP each process computes the same updates; with
@@ -81,7 +95,8 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> Optimizers:
     )
     if not by_muon:
         return Optimizers(adamw)
-    muon = torch.optim.Muon(
+    one_at_a_time = any(is_sharded(p) or not p.is_cuda for p in by_muon)
+    muon = (torch.optim.Muon if one_at_a_time else BatchedMuon)(
         by_muon,
         lr=config.lr,
         weight_decay=config.weight_decay,

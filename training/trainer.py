@@ -12,15 +12,17 @@ from torch import Tensor, nn
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT
-from waveletgpt.training.batches import Batches
+from waveletgpt.training.batches import Batches, ReadAhead
 from waveletgpt.training.config import MACHINE_SETTINGS, TrainConfig
 from waveletgpt.training.data import Dataset, check_long_enough, spread_offsets
 from waveletgpt.training.evaluation import evaluate, token_loss
+from waveletgpt.training.gradients import STEPS as LOOKED_AT
 from waveletgpt.training.gradients import GradientCheck
 from waveletgpt.training.optimizer import lr_fraction, make_optimizer
 from waveletgpt.training.ranks.devices import compute_settings, pick_autocast, pick_precision, to_device
+from waveletgpt.training.ranks.graph import Parts, StepGraph
 from waveletgpt.training.ranks.parallel import gradient_sync, parallelize
-from waveletgpt.training.ranks.processes import process_group
+from waveletgpt.training.ranks.processes import Processes, process_group
 from waveletgpt.training.runs.progress import TrainingProgress
 from waveletgpt.training.runs.run import Run
 from waveletgpt.training.runs.start import starting_point
@@ -86,16 +88,12 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
         forward = parallelize(model, device, processes, shard=config.shard)
         optimizer = make_optimizer(model, config.optimizer)
         gradients = GradientCheck(model, processes, compiled=config.compile)
-        if config.compile:
-            forward.compile()
 
-        def take_step(step: int) -> Tensor:
-            """Learn from the batch of `step`. Returns its loss on the device, so that the CPU need not wait for it."""
-            optimizer.set_lr(lr_fraction(config.optimizer, step, config.steps))
-            torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
+        def learn(parts: Parts) -> Tensor:
+            """Learn from a batch. Returns its loss on the device, so that the CPU need not wait for it."""
             losses = []
-            for inputs, targets, is_last in batches.parts(step):
-                with gradient_sync(forward, is_last):
+            for part, (inputs, targets) in enumerate(parts, 1):
+                with gradient_sync(forward, part == len(parts)):
                     with autocast():
                         loss = token_loss(forward(to_device(inputs, device)), to_device(targets, device))
                     (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -105,6 +103,21 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
             optimizer.step()
             optimizer.zero_grad()
             return torch.stack(losses).mean()
+
+        read, learn_from = batches.parts, learn
+        if config.compile:
+            forward.compile()
+        if device.type == "cuda":
+            read = ReadAhead(batches.parts, config.steps).parts
+        if launches_at_once(config, device, processes):
+            optimizer.keep_on_device()
+            learn_from = StepGraph(learn, device, warm_up=LOOKED_AT)
+
+        def take_step(step: int) -> Tensor:
+            """Learn from the batch of `step`. Returns its loss on the device."""
+            optimizer.set_lr(lr_fraction(config.optimizer, step, config.steps))
+            torch.manual_seed(dropout_seed(config.seed, step, processes.rank))
+            return learn_from(read(step))
 
         console = Console(highlight=False, soft_wrap=True, quiet=not processes.is_first)
         with (
@@ -139,6 +152,13 @@ def train(config: TrainConfig, *, modality: str | None = None) -> Result:
                     raise Stopped(end)
     val_loss = progress.metrics[-1]["val_loss"]
     return Result(progress.step, val_loss, progress.best_val_loss, progress.seconds, processes.is_first)
+
+
+def launches_at_once(config: TrainConfig, device: torch.device, processes: Processes) -> bool:
+    """Whether a step is launched as one CUDA graph. Several processes launch theirs piece by piece: DDP and FSDP2 send
+    gradients in hooks, which a graph does not hold.
+    """
+    return config.compile and config.cuda_graph and device.type == "cuda" and processes.world == 1
 
 
 class DivergedError(InputError):

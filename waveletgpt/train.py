@@ -231,7 +231,7 @@ def step_seconds(config: TrainConfig) -> float:
     batches, timed = Batches(Dataset.open(config.data), config, Processes()), TimedModel(config.model, config, device)
     seconds = list[float]()
     while len(seconds) < 4 and sum(seconds) < TIMING:
-        parts = [(to_device(x, device), to_device(y, device)) for x, y, _ in batches.parts(len(seconds))]
+        parts = [(to_device(x, device), to_device(y, device)) for x, y in batches.parts(len(seconds))]
         seconds.append(timed.step(parts))
     return median(seconds[1:] or seconds)
 

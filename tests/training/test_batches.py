@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from waveletgpt.tokenizers.midi import MidiTokenizer
-from waveletgpt.training.batches import Batches
+from waveletgpt.training.batches import Batches, ReadAhead
 from waveletgpt.training.config import TrainConfig
 from waveletgpt.training.data import SPLITS, Dataset, DatasetInfo, training_offsets, windows_at, write_dataset
 from waveletgpt.training.modalities.augmentation import augmentation
+from waveletgpt.training.ranks.graph import Parts
 from waveletgpt.training.ranks.processes import Processes
 
 Debug = Callable[..., TrainConfig]
@@ -34,9 +35,8 @@ def whole_batch(dataset: Dataset, config: TrainConfig, step: int, world: int = 1
     found: dict[int, Tensor] = {}
     for rank in range(world):
         batches = Batches(dataset, config, Processes(rank, world))
-        for part, (inputs, targets, is_last) in enumerate(batches.parts(step)):
+        for part, (inputs, targets) in enumerate(batches.parts(step)):
             assert torch.equal(inputs[:, 1:], targets[:, :-1])
-            assert is_last == (part == config.accumulate - 1)
             windows = torch.cat([inputs, targets[:, -1:]], dim=1)
             found |= dict(zip(batches.rows[part :: config.accumulate], windows, strict=True))
     return torch.stack([found[place] for place in range(config.batch_size)])
@@ -61,3 +61,19 @@ def test_augmented_windows_are_those_of_the_augmentation(music: Dataset, debug: 
     expected = augmentation("music", music.info.tokenizer, 0)(plain.numpy(), 3, range(8))
     assert np.array_equal(changed.numpy(), expected)
     assert not torch.equal(changed, plain)
+
+
+def test_batches_read_ahead_are_the_same(music: Dataset, debug: Debug, tmp_path: Path) -> None:
+    batches = Batches(music, debug(tmp_path, augment=True, accumulate=2), Processes())
+    read = list[int]()
+
+    def reading(step: int) -> Parts:
+        read.append(step)
+        return batches.parts(step)
+
+    ahead = ReadAhead(reading, steps=20)
+    for step in range(5, 20):
+        for found, expected in zip(ahead.parts(step), batches.parts(step), strict=True):
+            assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+        assert not ahead.ahead or step < max(ahead.ahead) < step + 2 * ReadAhead.THREADS
+    assert sorted(read) == [*range(5, 20)]  # each step once, and none after the last

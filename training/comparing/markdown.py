@@ -99,7 +99,10 @@ def _final_windows(report: dict[str, Any]) -> str:
         return f"{curves} windows of the validation split"
     part = f"{windows:,} of the {of:,} windows of the validation split"
     final = f"the whole validation split, {of:,} windows" if windows == of else part
-    return f"{final}. Curves, speed-ups in steps and seconds and losses in equal seconds are on {curves:,} of them"
+    return (
+        f"{final}. Curves, speed-ups in steps and seconds and losses in equal seconds are on the {curves:,} windows of "
+        "the evaluations"
+    )
 
 
 def _decayed(report: dict[str, Any]) -> str:

@@ -28,11 +28,13 @@ from waveletgpt.training.data import Dataset
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import make_optimizer
 from waveletgpt.training.ranks.devices import pick_autocast, to_device
+from waveletgpt.training.ranks.graph import Parts, StepGraph
 from waveletgpt.training.ranks.hardware import hardware
 from waveletgpt.training.ranks.processes import Processes
+from waveletgpt.training.trainer import launches_at_once
 
 WARM_UP = 3
-"""Untimed steps of each variant at the start, which allocate memory and may compile."""
+"""Untimed steps of each variant at the start, which allocate memory, may compile, and capture a CUDA graph."""
 Seconds = dict[str, list[float]]
 """For each variant, the seconds of one step in each round."""
 
@@ -87,7 +89,9 @@ def step_times(
 
 def _settings(config: TrainConfig) -> dict[str, Any]:
     """Everything but the models that affects step times."""
-    keys = ("batch_size", "accumulate", "augment", "compile")
+    keys = ["batch_size", "accumulate", "augment", "compile"]
+    if config.compile and not config.cuda_graph:
+        keys.append("cuda_graph")
     of_config = {key: getattr(config, key) for key in keys}
     return {**of_config, "optimizer": config.optimizer.name, "hardware": hardware(config)}
 
@@ -111,13 +115,15 @@ class TimedModel:
         self.config, self.device, self.autocast = config, device, pick_autocast(config.precision, device)
         self.model = GPT(model).to(device)
         self.optimizer = make_optimizer(self.model, config.optimizer)
+        self.learn_from = self.learn
         if config.compile:
             self.model.compile()
+        if launches_at_once(config, device, Processes()):
+            self.optimizer.keep_on_device()
+            self.learn_from = StepGraph(self.learn, device, warm_up=WARM_UP - 1)
 
-    def step(self, parts: list[tuple[Tensor, Tensor]]) -> float:
-        """Train on a batch, in parts of inputs and targets (B, T). Returns the seconds until the device is done."""
-        _synchronize(self.device)
-        started = time.perf_counter()
+    def learn(self, parts: Parts) -> Tensor:
+        """Learn from a batch. Returns the loss of its last part, on the device."""
         for inputs, targets in parts:
             with self.autocast():
                 loss = token_loss(self.model(inputs), targets)
@@ -125,6 +131,13 @@ class TimedModel:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        return loss.detach()
+
+    def step(self, parts: Parts) -> float:
+        """Train on a batch. Returns the seconds until the device is done."""
+        _synchronize(self.device)
+        started = time.perf_counter()
+        self.learn_from(parts)
         _synchronize(self.device)
         return time.perf_counter() - started
 
@@ -141,8 +154,7 @@ def measure(config: TrainConfig, models: Mapping[str, GPTConfig], rounds: int) -
     timed = {name: TimedModel(model, config, device) for name, model in models.items()}
     names, seconds = list(models), {name: list[float]() for name in models}
     for number in range(-WARM_UP, rounds):
-        read = list(batches.parts(number + WARM_UP))
-        parts = [(to_device(inputs, device), to_device(targets, device)) for inputs, targets, _ in read]
+        parts = [(to_device(x, device), to_device(y, device)) for x, y in batches.parts(number + WARM_UP)]
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:  # the order rotates, so that each model runs after every other one
             elapsed = timed[name].step(parts)

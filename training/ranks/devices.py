@@ -53,7 +53,13 @@ def compute_settings(threads: int) -> Iterator[None]:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy `tensor` to `device`. Copies to a GPU are asynchronous."""
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    """Copy `tensor` to `device`, unless it is there. Copies to a GPU are asynchronous."""
+    return pinned(tensor).to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def pinned(tensor: Tensor) -> Tensor:
+    """`tensor` in page-locked memory, from which copies to a GPU are asynchronous; itself if it is on a GPU.
+
+    It is made contiguous: PyTorch copies a strided tensor through pageable memory, for which the CPU waits.
+    """
+    return tensor if tensor.is_cuda else tensor.contiguous().pin_memory()
