@@ -9,6 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.filters import toeplitz_convolution
 from waveletgpt.models.wavelet import CausalWavelet, WaveletKind
 
 torch.set_num_threads(1)
@@ -168,6 +169,38 @@ def test_gradients(kind: WaveletKind, length: int) -> None:
     assert torch.autograd.gradcheck(mixed, inputs)
     if kind == "haar":
         assert torch.autograd.gradgradcheck(mixed, inputs)
+
+
+@pytest.mark.parametrize(("n_levels", "length"), [(4, 1), (4, 20), (8, 256), (9, 129), (9, 700), (11, 2048)])
+def test_toeplitz_products_equal_the_fft(n_levels: int, length: int) -> None:
+    """Outputs and both gradients, with one block of positions and with several."""
+    wavelet = layer(24, "learnable", n_levels)[0].double()
+    weights = torch.randn(2, length, 24, dtype=torch.float64)
+    found = []
+    for convolve in (wavelet.mix, lambda x: toeplitz_convolution(x, wavelet.kernel_matrix(), wavelet.lengths)):
+        x = torch.randn(
+            2, length, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True
+        )
+        y = convolve(x)
+        found.append((y, *torch.autograd.grad((y * weights).sum(), (x, wavelet.kernels))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
+def test_toeplitz_products_are_taken_on_a_gpu_and_in_its_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    wavelet, x = layer(24, "learnable", 9)[0], torch.randn(2, 600, 24)
+    by_fft, products = wavelet(x), list[torch.dtype]()
+    bmm = torch.bmm
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    monkeypatch.setattr(torch, "bmm", lambda a, b: products.append((y := bmm(a, b)).dtype) or y)
+    torch.testing.assert_close(wavelet(x), by_fft, rtol=0, atol=1e-4)
+    assert products == [torch.float32, torch.float32]  # blocks of 128 and of 512 positions
+    assert wavelet(x[:, :0]).shape == (2, 0, 24)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = wavelet(x)
+    assert products[2:] == [torch.bfloat16, torch.bfloat16]
+    assert rounded.dtype == torch.float32
+    torch.testing.assert_close(rounded, by_fft, rtol=0, atol=0.1)
 
 
 def test_haar_never_sees_the_future() -> None:
