@@ -28,6 +28,20 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> T
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
 
 
+def cached_attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, dropout: float = 0.0) -> Tensor:
+    """Attention of one query (B, H, 1, D) to those of k, v (B, H, T, D) that are `seen` (1, T). Returns (B, H, 1, D).
+
+    Calls F.scaled_dot_product_attention, except where torch.compile can fuse the same operations: on a GPU, the other
+    one lets a single multiprocessor read all keys of a head.
+    """
+    if dropout or not torch.compiler.is_compiling():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
+    scores = (q * k).sum(-1) * q.shape[-1] ** -0.5  # (B, H, T)
+    weights = scores.masked_fill(~seen, -torch.inf).softmax(-1)
+    y: Tensor = (weights[..., None] * v).sum(2, keepdim=True)
+    return y
+
+
 class _BlockedAttention(torch.autograd.Function):
     """Attention, one block of queries after another. The backward pass computes the weights again to save memory."""
 

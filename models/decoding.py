@@ -18,14 +18,14 @@ from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.noise import gumbel_noise
 from waveletgpt.models.sampling import Sampling, seen_tokens
 
-Engine = Literal["auto", "eager", "fused", "graph"]
+Engine = Literal["auto", "eager", "fused", "graph", "compiled"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 STEPS_AHEAD = 64
 """Most steps that `decode_ahead` enqueues at once. It begins with fewer, so that the first tokens come soon."""
 
 _CAPTURE = threading.Lock()
-"""Held while a CUDA graph is captured: PyTorch captures one at a time."""
+"""Held while a step is compiled and captured: PyTorch captures one CUDA graph at a time."""
 
 
 def context_start(position: int, block_size: int) -> int:
@@ -98,12 +98,12 @@ def make_decoder(model: GPT, engine: Engine = "auto") -> Decoder:
     """The decoder for a model: the `engine` asked for, or with "auto" the fused one where it can be used.
 
     Raises:
-        InputError: `engine` is unknown, is "graph" (see `decode_ahead`), or cannot decode this model here.
+        InputError: `engine` is unknown, is one of `decode_ahead`, or cannot decode this model here.
     """
     if engine not in ENGINES:
         raise InputError(f"engine {engine!r} is unknown; choose one of {', '.join(ENGINES)}")
-    if engine == "graph":
-        raise InputError("make_decoder cannot make the engine 'graph' (use generate); choose auto, eager or fused")
+    if engine in ("graph", "compiled"):
+        raise InputError(f"make_decoder cannot make the engine {engine!r} (use generate); choose auto, eager or fused")
     if engine == "eager":
         return EagerDecoder(model)
     fused = fused_engine()
@@ -129,14 +129,24 @@ def warm_up() -> None:
 
 @torch.inference_mode()
 def decode_ahead(  # noqa: PLR0917
-    model: GPT, prompt: Tensor, max_new_tokens: int | None, sampling: Sampling, samples: range, first_step: int
+    model: GPT,
+    prompt: Tensor,
+    max_new_tokens: int | None,
+    sampling: Sampling,
+    samples: range,
+    first_step: int,
+    *,
+    compiled: bool = False,
 ) -> Generator[tuple[Tensor, Tensor], None, None]:
-    """The engine "graph": yields ids and log-probabilities (B,) of one token after another, as `generate` does.
+    """The engines "graph" and "compiled": yields ids and log-probabilities (B,) of one token after another, as
+    `generate` does.
 
     Reading and drawing stay on the device; on CUDA a whole step is one graph. The host enqueues some steps, then
-    fetches the ids of the steps before, and never waits for a single token.
+    fetches the ids of the steps before, and never waits for a single token. With `compiled`, torch.compile fuses the
+    kernels of a step first, as in gpt-fast. That takes up to a minute for each model and number of streams, so it is
+    for long generations.
     """
-    state = GraphState(model, prompt, sampling, samples)
+    state = GraphState(model, prompt, sampling, samples, compiled=compiled)
     done, chunk, fetched = 0, 1, None
     while max_new_tokens is None or done < max_new_tokens:
         count = chunk if max_new_tokens is None else min(chunk, max_new_tokens - done)
@@ -151,7 +161,9 @@ def decode_ahead(  # noqa: PLR0917
 class GraphState:
     """Everything that a step of `decode_ahead` reads and writes, at fixed addresses."""
 
-    def __init__(self, model: GPT, prompt: Tensor, sampling: Sampling, samples: range) -> None:
+    def __init__(
+        self, model: GPT, prompt: Tensor, sampling: Sampling, samples: range, *, compiled: bool = False
+    ) -> None:
         self.model, self.sampling, self.samples = model, sampling, len(samples)
         self.block_size, V = model.config.block_size, model.config.vocab_size
         self.device = device = model.embedding.weight.device
@@ -167,6 +179,7 @@ class GraphState:
         self.drawn_log_probs = torch.zeros(STEPS_AHEAD, B, device=device)
         self.slot = torch.zeros(1, dtype=torch.long, device=device)
         self.seen = torch.zeros(B, V, dtype=torch.bool, device=device) if sampling.penalizes else None
+        self.step = fused_step(GraphState._step) if compiled else GraphState._step
         self.replay = self._captured() if device.type == "cuda" else None
         if self.seen is not None:
             self.seen.copy_(seen_tokens(prompt, len(samples), V))
@@ -186,7 +199,7 @@ class GraphState:
                 self._draw(self._read(self.context[:, start - self.start : self.length - self.start].clone(), 1))
                 self.start = start
             else:
-                (self.replay or self._step)()
+                self.replay() if self.replay else self.step(self)
             self.length += 1
         on_cuda = self.device.type == "cuda"
         results = []
@@ -230,22 +243,33 @@ class GraphState:
         self.slot += 1
 
     def _captured(self) -> Callable[[], None]:
-        """`_step` as a CUDA graph. The steps taken to warm it up are overwritten by the first `_read`.
+        """A step as a CUDA graph. The steps taken to warm it up are overwritten by the first `_read`.
 
         Other threads may use CUDA meanwhile, so capturing forbids unsafe calls in this thread alone.
         """
         self._read(torch.zeros(len(self.ids), 1, dtype=torch.long, device=self.device), 1)
         before = self.state.repeat(1)
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(3):
+        side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()  # type: ignore[no-untyped-call]
+        with _CAPTURE:
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                for _ in range(3):
+                    self.state.copy_(before)
+                    self.slot.zero_()
+                    self.step(self)
                 self.state.copy_(before)
-                self.slot.zero_()
-                self._step()
-            self.state.copy_(before)
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with _CAPTURE, torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            self._step()
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.step(self)
         return graph.replay
+
+
+def fused_step(step: Callable[[GraphState], None]) -> Callable[[GraphState], None]:
+    """`step` by torch.compile. It would compile again for a length that Python counts up, so that one stays at 1."""
+    compiled = torch.compile(step, dynamic=False, options={"coordinate_descent_tuning": True})
+
+    def fused(graph_state: GraphState) -> None:
+        graph_state.state.set_length(1)
+        compiled(graph_state)
+
+    return fused

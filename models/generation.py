@@ -89,8 +89,9 @@ def generate(
     if prompt.ndim != 2 or not len(prompt):
         raise InputError(f"the prompt has shape {tuple(prompt.shape)}; it must be (prompts, ids), not empty of prompts")
     prompt = _checked(prompt, model)
-    if engine == "graph" or (engine == "auto" and model.embedding.weight.device.type == "cuda"):
-        return _as_steps(decode_ahead(model, prompt, max_new_tokens, sampling, samples, first_step))
+    if engine in ("graph", "compiled") or (engine == "auto" and model.embedding.weight.device.type == "cuda"):
+        compiled = engine == "compiled"
+        return _as_steps(decode_ahead(model, prompt, max_new_tokens, sampling, samples, first_step, compiled=compiled))
     decoder = make_decoder(model, engine)
     return _as_steps(_decode(model, decoder, prompt, max_new_tokens, sampling, samples, first_step))
 

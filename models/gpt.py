@@ -9,10 +9,9 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, quoted
-from waveletgpt.models.attention import causal_attention
+from waveletgpt.models.attention import cached_attention, causal_attention
 from waveletgpt.models.mixers import ALL_MIXERS, Mixer
 from waveletgpt.models.state import DecodingState, KeyValueCache
 
@@ -141,10 +140,7 @@ class Attention(nn.Module):
                 k, v = cache.keys, cache.values
                 seen = torch.arange(k.shape[2], device=x.device)[None] <= positions  # (1, block_size)
         dropout = self.dropout if self.training else 0.0
-        if seen is None:
-            y = causal_attention(q, k, v, dropout)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)
+        y = causal_attention(q, k, v, dropout) if seen is None else cached_attention(q, k, v, seen, dropout)
         out: Tensor = self.out(y.transpose(1, 2).reshape(B, T, E))
         return out
 

@@ -59,6 +59,13 @@ class DecodingState:
         self.time.copy_(other.time)
         self.length = other.length
 
+    def set_length(self, length: int) -> None:
+        """Set the counts for Python, and not those on the device."""
+        self.length = length
+        for state in self.every_mixer():
+            if state is not None:
+                state.length = length
+
     def every_mixer(self) -> list[Any]:
         """The states of all mixers, between the blocks and on keys and values; None for one that remembers nothing."""
         return [*self.mixers, *(state for cache in self.caches for state in cache.mixers)]

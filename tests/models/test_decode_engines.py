@@ -1,6 +1,7 @@
 """Every engine gives the logits of full passes, reads each token once, and stops when it is closed."""
 
 import copy
+import gc
 import itertools
 import threading
 import time
@@ -14,6 +15,7 @@ from unittest import mock
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from waveletgpt.models import decoding, fused, kernels
@@ -300,6 +302,49 @@ def test_other_streams_beside_it_change_nothing(engine: Engine) -> None:
     assert [list(ids) for ids in zip(*together, strict=True)] == alone
 
 
+@pytest.fixture
+def traced_only(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Makes torch.compile trace without generating code, which takes long. Returns an element for each graph."""
+    graphs, compile_ = list[int](), torch.compile
+
+    def counted(graph: torch.fx.GraphModule, inputs: Any) -> Any:
+        graphs.append(len(inputs))
+        return aot_eager(graph, inputs)
+
+    torch._dynamo.reset()
+    monkeypatch.setattr(torch, "compile", lambda f, **_: compile_(f, backend=counted, dynamic=False, fullgraph=True))
+    return graphs
+
+
+@pytest.mark.parametrize("mixer", [*KINDS, "dyadic"])
+def test_a_compiled_step_draws_the_ids_of_the_other_engines(mixer: str, traced_only: list[int]) -> None:
+    """It is compiled once and not for every token, nor again for another stream of as many samples."""
+    model, prompt = gpt(mixer=mixer), torch.randint(11, (2, 5))
+    for seed in (1, 2):
+        ids, _ = traced(model, prompt, 30, "eager", seed=seed, samples=2, top_k=5, repetition_penalty=1.2)
+        steps = generate(model, prompt, 30, engine="compiled", seed=seed, samples=2, top_k=5, repetition_penalty=1.2)
+        assert torch.equal(torch.stack([step.ids for step in steps], dim=1), ids)
+    assert len(traced_only) == 1
+
+
+def test_a_compiled_step_keeps_no_memory(traced_only: list[int], memories: list[weakref.ref[Any]]) -> None:
+    steps = generate(gpt(mixer="haar"), torch.tensor([[1, 2, 3]]), engine="compiled")
+    for _ in itertools.islice(steps, 4):
+        assert held(memories)
+    steps.close()  # type: ignore[attr-defined]
+    gc.collect()
+    assert not held(memories)
+
+
+@pytest.mark.slow
+def test_a_compiled_step_draws_the_same_ids_by_generated_code() -> None:
+    torch._dynamo.reset()
+    model, prompt = gpt(mixer="haar"), torch.randint(11, (2, 5))
+    expected = traced(model, prompt, 30, "eager")[0]
+    found = [step.ids for step in generate(model, prompt, 30, engine="compiled")]
+    assert torch.equal(torch.stack(found, dim=1), expected)
+
+
 WAITING = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "lift_fresh"}
 
 
@@ -341,8 +386,8 @@ def test_what_capturing_tries_out_is_forgotten(mixer: str, prompt_length: int, m
     expected = traced(model, prompt, 30, "graph")
     begin = GraphState.__init__
 
-    def tried_out(self: GraphState, *arguments: Any) -> None:
-        begin(self, *arguments)
+    def tried_out(self: GraphState, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
         self._read(torch.ones(1, 1, dtype=torch.long), 1)
         self._step()
         self._step()
