@@ -22,11 +22,11 @@ from statistics import fmean, median, quantiles
 from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from waveletgpt.common.command_line import parse
 from waveletgpt.common.errors import run_command
 from waveletgpt.common.files import json_text
 from waveletgpt.common.progress import progress_bar
@@ -202,6 +202,8 @@ def compare(config: Config, device: torch.device) -> dict[str, Any]:
     """Results of every contender at every batch size."""
     models = {mixer: GPT(config.shape(mixer)).to(device).eval() for mixer in MIXERS}
     contenders = {mixer: ours(model) for mixer, model in models.items()}
+    if device.type == "cuda":
+        contenders |= {f"{mixer}, compiled": ours(models[mixer], "compiled") for mixer in ("none", "haar")}
     contenders["none, plain PyTorch"] = ours(models["none"], "eager")
     if (gpt2 := huggingface(config.shape("none"), device)) is not None:
         contenders["transformers GPT-2"] = gpt2
@@ -342,7 +344,7 @@ def show(report: dict[str, Any], console: Console) -> None:
 
 def main() -> None:
     """Run the benchmark and print its results."""
-    config = tyro.cli(Config, description=__doc__)
+    config = parse(Config, description=__doc__)
     torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     warm_up()

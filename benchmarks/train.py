@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,10 +35,11 @@ from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import Optimizers, make_optimizer
 from waveletgpt.training.ranks.devices import pick_autocast, pick_precision
+from waveletgpt.training.ranks.graph import Parts, StepGraph
 
 BASELINE = "none"
-WARM_UP = 2
-"""Steps of each contender that are not timed. They allocate memory, and compile with --compile."""
+WARM_UP = 4
+"""Steps of each contender that are not timed. They allocate memory, compile, and capture a CUDA graph."""
 MATRIX_SIZE = {"cpu": 2048, "cuda": 8192}
 PEAK_MEMORY = "peak-memory"
 """First argument of the child process that measures one contender's memory; its settings come on standard input."""
@@ -53,7 +55,7 @@ class Config:
     """Shape of all contenders. --contenders sets the mixer."""
     batch_size: int = 4
     steps: int = 15
-    """Timed rounds. Two rounds before them are not timed."""
+    """Timed rounds. Four rounds before them are not timed."""
     device: str = "auto"
     """auto (CUDA if there is a CUDA device, else the CPU), cpu, cuda, ..."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -61,7 +63,8 @@ class Config:
     threads: int = 0
     """CPU threads; 0 is PyTorch's default."""
     compile: bool = False
-    """Compile all contenders with torch.compile."""
+    """Compile all contenders with torch.compile on a CPU too. On CUDA devices they are, with CUDA graphs: ours as the
+    trainer's steps are, the others by the mode reduce-overhead."""
     memory: bool = True
     """Measure peak memory too, each contender in a process of its own."""
     seed: int = 0
@@ -83,9 +86,8 @@ class TransformersGPT2(nn.Module):
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        import_module(
-            "waveletgpt.tokenizers.audio.pure_torchaudio"
-        )  # transformers imports torchaudio, which may need it
+        with suppress(ImportError):  # transformers imports torchaudio, which needs help beside a CPU-only torch
+            import_module("waveletgpt.tokenizers.audio.pure_torchaudio")
         transformers = import_module("transformers")
         theirs = transformers.GPT2Config(
             vocab_size=config.vocab_size,
@@ -141,28 +143,41 @@ class Contender:
 
     def __init__(self, name: str, config: Config, device: torch.device) -> None:
         torch.manual_seed(config.seed)
-        ours = name in ALL_MIXERS
+        ours, fused = name in ALL_MIXERS, device.type == "cuda"
         self.settings = OptimizerConfig()
         self.autocast, self.device = pick_autocast(config.precision, device), device
         self.model = (GPT(replace(config.model, mixer=name)) if ours else OTHERS[name](config.model)).to(device)
         self.optimizer = (
             make_optimizer(self.model, self.settings)
             if ours
-            else Optimizers(torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=self.settings.betas))
+            else Optimizers(torch.optim.AdamW(self.model.parameters(), lr=1e-3, betas=self.settings.betas, fused=fused))
         )
-        if config.compile:
+        self.learn_from = self.learn
+        if device.type == "cuda" and ours:
             self.model.compile()
+            self.optimizer.keep_on_device()
+            self.learn_from = StepGraph(self.learn, device, warm_up=WARM_UP - 1)
+        elif device.type == "cuda":
+            self.model.compile(mode="reduce-overhead")
+        elif config.compile:
+            self.model.compile()
+
+    def learn(self, parts: Parts) -> Tensor:
+        """Train on a batch in one part. Returns its loss, on the device."""
+        (inputs, targets), *_ = parts
+        with self.autocast():
+            loss = token_loss(self.model(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.detach()
 
     def step(self, tokens: Tensor) -> float:
         """Train on `tokens` (B, T + 1). Returns the seconds until the device is done."""
         synchronize(self.device)
         started = time.perf_counter()
-        with self.autocast():
-            loss = token_loss(self.model(tokens[:, :-1]), tokens[:, 1:])
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.learn_from([(tokens[:, :-1], tokens[:, 1:])])
         synchronize(self.device)
         return time.perf_counter() - started
 
@@ -193,7 +208,7 @@ def measure(config: Config) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": pick_precision(config.precision, device),
         "threads": torch.get_num_threads(),
-        "compiled": config.compile,
+        "compiled": config.compile or device.type == "cuda",
         "torch": torch.__version__,
         "shape": asdict(config.model),
         "batch_size": config.batch_size,
@@ -219,6 +234,8 @@ def set_up(config: Config) -> torch.device:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.set_float32_matmul_precision("high")
+    # The models share their code, which PyTorch silently stops compiling beyond a limit.
+    import_module("torch._dynamo").config.recompile_limit = 8 * (len(config.contenders) + 1)
     return pick_device(config.device)
 
 

@@ -6,8 +6,6 @@ from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any, TypeVar
 
-import tyro
-
 from waveletgpt.common.errors import InputError
 
 T = TypeVar("T")
@@ -29,6 +27,8 @@ def parse(kind: type[T], **options: Any) -> T:
             raised, or else with what tyro says.
         SystemExit: `--help` was printed.
     """
+    import tyro  # noqa: PLC0415, only a command line needs it
+
     shown = StringIO()
     try:
         with redirect_stderr(shown):
