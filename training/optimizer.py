@@ -1,6 +1,7 @@
 """The optimizers and their learning rate: Muon for the blocks' matrices and AdamW for the rest, or AdamW for all."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,8 @@ class Optimizers:
 
     def keep_on_device(self) -> None:
         """Keep the learning rates on the device, where a CUDA graph of `step` reads them."""
+        # PyTorch warns of the steps before the graph is captured.
+        warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
         for group in self.param_groups:
             group["lr"] = torch.tensor(group["lr"], device=group["params"][0].device)
             if "capturable" in group:
