@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.models.attention import causal_attention
-from waveletgpt.models.mixers import ALL_MIXERS, Mixer
+from waveletgpt.models.mixers import ALL_MIXERS, KeysValues, Mixer
 from waveletgpt.models.state import DecodingState, KeyValueCache
 
 LARGEST_SIZE, LARGEST_DEPTH = 1 << 30, 1 << 10
@@ -106,8 +106,7 @@ class Attention(nn.Module):
         self.n_head, self.dropout = config.n_head, config.dropout
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        build, on = ALL_MIXERS[config.attention_mixer], () if config.attention_mixer == "none" else ("keys", "values")
-        self.mixers = nn.ModuleList(build(config.n_embd, config.n_levels) for _ in on)
+        self.mixers = KeysValues(config.attention_mixer, config.n_embd, config.n_levels)
 
     def forward(
         self,
@@ -127,9 +126,7 @@ class Attention(nn.Module):
         B, T, E = x.shape
         qkv = self.qkv(x)
         if self.mixers:
-            parts, states = qkv.chunk(3, dim=-1), [None, None] if cache is None else cache.mixers
-            mixed = [mixer(part, state) for mixer, part, state in zip(self.mixers, parts[1:], states, strict=True)]
-            qkv = torch.cat([parts[0], *mixed], dim=-1)
+            qkv = self.mixers(qkv, None if cache is None else cache.mixers)
         qkv = qkv.view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv
         if rotation is not None:
