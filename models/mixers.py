@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from waveletgpt.models.controls import CONTROLS
 from waveletgpt.models.dyadic import DyadicFilter
 from waveletgpt.models.filters import Builder, TokenShift, quarter
+from waveletgpt.models.keys import KEY_MIXERS
 from waveletgpt.models.multiscale import CANDIDATES, Canon, side_by_side
 from waveletgpt.models.wavelet import CausalWavelet
 
@@ -41,15 +42,18 @@ MIXERS: dict[str, Builder] = {
 shift, the simplest layer to compare them with."""
 
 ALL_MIXERS: dict[str, Builder] = MIXERS | CANDIDATES | CONTROLS
-"""Everything that `GPTConfig.mixer` may name: the mixers, the candidates for
+"""Everything that `GPTConfig.mixer` may name, except the layers on keys (`models.keys`): the mixers, the candidates for
 a better one (`models.multiscale`) and the controls (`models.controls`)."""
 
 
 class KeysValues(nn.ModuleList):
-    """The layers on the keys and on the values of a block, in this order; none for the name `none`."""
+    """The layers on the keys and on the values of a block, in this order; on keys alone, or none, by `name`."""
 
-    def __init__(self, name: str, n_embd: int, n_levels: int) -> None:
-        super().__init__(ALL_MIXERS[name](n_embd, n_levels) for _ in range(0 if name == "none" else 2))
+    def __init__(self, name: str, n_embd: int, n_head: int, n_levels: int) -> None:
+        if name in KEY_MIXERS:
+            super().__init__([KEY_MIXERS[name](n_embd, n_head, n_levels)])
+        else:
+            super().__init__(ALL_MIXERS[name](n_embd, n_levels) for _ in range(0 if name == "none" else 2))
 
     def forward(self, qkv: Tensor, states: list[Any] | None = None) -> Tensor:
         """Mix keys and values over time in qkv (B, T, 3 E): queries, keys, values. States are as in `Mixer`."""

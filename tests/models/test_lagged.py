@@ -66,7 +66,7 @@ def test_bfloat16_is_computed_in_float32() -> None:
 @pytest.mark.parametrize("name", ["canon", "multiscale"])
 def test_keys_and_values_in_one_pass_equal_two(name: str) -> None:
     torch.manual_seed(0)
-    mixers, qkv = KeysValues(name, 8, 4), torch.randn(2, 30, 24)
+    mixers, qkv = KeysValues(name, 8, 2, 4), torch.randn(2, 30, 24)
     for parameter in mixers.parameters():
         torch.nn.init.normal_(parameter)
     with torch.no_grad():
