@@ -50,15 +50,18 @@ class Config:
 def rolling_log_probs(model: GPT, ids: Tensor) -> Tensor:
     """Log-probabilities (B, S - 1) of ids[:, 1:], for ids (B, S). In every block, a position sees the last T."""
     c, S = model.config, ids.shape[1] - 1
-    if c.positions != "rope":
+    if not c.rotary:
         raise InputError("learned positions end with the context: their cache cannot roll")
-    rotation = rotation_table(S, c.n_embd // c.n_head)
+    rotation = rotation_table(S, c.n_embd // c.n_head, half=c.positions == "half-rope")
     back = torch.arange(S)[:, None] - torch.arange(S)
     seen = (back >= 0) & (back < c.block_size)
     x = model.embedding(ids[:, :-1])
     for i, block in enumerate(cast("list[Block]", list(model.blocks))):
         h = block.attention_norm(x)
-        qkv = block.attention.qkv(h).view(*h.shape[:2], 3, c.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, S, D)
+        qkv = block.attention.qkv(h)
+        if block.attention.mixers:
+            qkv = block.attention.mixers(qkv)
+        qkv = qkv.view(*h.shape[:2], 3, c.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, S, D)
         q, k = rotate(qkv[:2], rotation)
         y = F.scaled_dot_product_attention(q, k, qkv[2], attn_mask=seen)
         x = x + block.attention.out(y.transpose(1, 2).flatten(2))

@@ -1,9 +1,9 @@
 """Training speed at the paper's shape, side by side on the same batches.
 
-Contenders: our models by mixer (none, haar, learnable), Hugging Face transformers' GPT-2 of the same shape and torch's
-own nn.TransformerEncoder, the latter two in a plain loop. Every round times one step of each, so that what disturbs
-the machine disturbs all alike; ratios are over the step of `none` in the same round. Prints a table, then one JSON
-object with all step times. transformers' row is left out where it is not installed.
+Contenders: our models by mixer (none, haar, canon:site=keys-values), Hugging Face transformers' GPT-2 of the same shape
+and torch's own nn.TransformerEncoder, the latter two in a plain loop. Every round times one step of each, so that what
+disturbs the machine disturbs all alike; ratios are over the step of `none` in the same round. Prints a table, then one
+JSON object with all step times. transformers' row is left out where it is not installed.
 """
 
 import json
@@ -30,7 +30,7 @@ from waveletgpt.common.errors import InputError, check_whole, run_command
 from waveletgpt.common.files import json_text
 from waveletgpt.models.devices import pick_device
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import ALL_MIXERS
+from waveletgpt.training.comparing.variants import parse_variant
 from waveletgpt.training.config import OptimizerConfig
 from waveletgpt.training.evaluation import token_loss
 from waveletgpt.training.optimizer import Optimizers, make_optimizer
@@ -50,7 +50,8 @@ class Config:
     """Training speed at the paper's shape, side by side on the same batches."""
 
     contenders: tuple[str, ...] = ("none", "haar", "learnable", "transformers", "torch")
-    """Mixers and other models to time. `none` must be among them: ratios are relative to it."""
+    """Models to time: mixers, each NAME or NAME:FIELD=VALUE[,FIELD=VALUE] as in compare.py, transformers and torch.
+    `none` must be among them: ratios are relative to it."""
     model: GPTConfig = field(default_factory=GPTConfig)
     """Shape of all contenders. --contenders sets the mixer."""
     batch_size: int = 4
@@ -65,20 +66,26 @@ class Config:
     compile: bool = False
     """Compile all contenders with torch.compile on a CPU too. On CUDA devices they are, with CUDA graphs: ours as the
     trainer's steps are, the others by the mode reduce-overhead."""
+    cpu_time: bool = False
+    """Time the process's CPU seconds, not those of the clock: steadier on a CPU that has other work too."""
     memory: bool = True
     """Measure peak memory too, each contender in a process of its own."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.contenders if name not in {*ALL_MIXERS, *OTHERS}]
-        if unknown:
-            raise InputError(f"--contenders holds {', '.join(unknown)}; known are {', '.join([*ALL_MIXERS, *OTHERS])}")
+        for name in self.contenders:
+            if name not in OTHERS:
+                self.variant(name)
         if BASELINE not in self.contenders:
             raise InputError(f"--contenders must hold {BASELINE}, which the others are compared with")
         if len(set(self.contenders)) < len(self.contenders):
             raise InputError("--contenders names one twice; name each once")
         for name, least in (("batch_size", 1), ("steps", 2), ("threads", 0), ("seed", 0)):
             check_whole(f"--{name.replace('_', '-')}", getattr(self, name), least)
+
+    def variant(self, contender: str) -> GPTConfig:
+        """The settings of one of this project's models. Raises InputError if it is unknown or invalid."""
+        return parse_variant(contender, "--contenders").model(self.model)
 
 
 class TransformersGPT2(nn.Module):
@@ -143,10 +150,11 @@ class Contender:
 
     def __init__(self, name: str, config: Config, device: torch.device) -> None:
         torch.manual_seed(config.seed)
-        ours, fused = name in ALL_MIXERS, device.type == "cuda"
+        ours, fused = name not in OTHERS, device.type == "cuda"
         self.settings = OptimizerConfig()
         self.autocast, self.device = pick_autocast(config.precision, device), device
-        self.model = (GPT(replace(config.model, mixer=name)) if ours else OTHERS[name](config.model)).to(device)
+        self.clock = time.process_time if config.cpu_time else time.perf_counter
+        self.model = (GPT(config.variant(name)) if ours else OTHERS[name](config.model)).to(device)
         self.optimizer = (
             make_optimizer(self.model, self.settings)
             if ours
@@ -176,10 +184,10 @@ class Contender:
     def step(self, tokens: Tensor) -> float:
         """Train on `tokens` (B, T + 1). Returns the seconds until the device is done."""
         synchronize(self.device)
-        started = time.perf_counter()
+        started = self.clock()
         self.learn_from([(tokens[:, :-1], tokens[:, 1:])])
         synchronize(self.device)
-        return time.perf_counter() - started
+        return self.clock() - started
 
 
 def measure(config: Config) -> dict[str, Any]:
@@ -209,6 +217,7 @@ def measure(config: Config) -> dict[str, Any]:
         "precision": pick_precision(config.precision, device),
         "threads": torch.get_num_threads(),
         "compiled": config.compile or device.type == "cuda",
+        "cpu_time": config.cpu_time,
         "torch": torch.__version__,
         "shape": asdict(config.model),
         "batch_size": config.batch_size,
@@ -326,7 +335,7 @@ def table(report: dict[str, Any]) -> Table:
         pad_edge=False,
     )
     for column in ("", "tokens/s", "step", "quartiles", "matrix", "peak MB", "training"):
-        view.add_column(column, justify="right" if column else "left", no_wrap=True)
+        view.add_column(column, justify="right" if column else "left", no_wrap=bool(column))
     for name, figures in report["contenders"].items():
         ratio, memory = figures["step_time_over_none"], figures["memory"]
         peaks = ("-", "-")

@@ -25,7 +25,7 @@ from torch import Tensor
 from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.common.files import atomic_directory, json_text, read_json, write_text
 from waveletgpt.models.gpt import GPT, GPTConfig
-from waveletgpt.models.mixers import ALL_MIXERS
+from waveletgpt.models.mixers import ALL_MIXERS, KeysValues
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "waveletgpt"
@@ -247,13 +247,12 @@ def _check_shapes(config: GPTConfig, shapes: Mapping[str, tuple[int, ...]], path
 def _expected_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
     """The shape of each weight of a model."""
     with torch.device("meta"):
-        model = GPT(replace(config, mixer="shift", site="stream"))  # shift has no weights of its own
-    mixer = ALL_MIXERS[config.mixer](config.n_embd, config.n_levels)  # not on meta: levels are computed with tensors
-    weights = model.state_dict()
-    places = []
-    if config.stream_mixer != "none":
-        places += [f"mixers.{i}" for i in range(config.n_layer - 1)]
-    if config.attention_mixer != "none":
-        places += [f"blocks.{i}.attention.mixers.{j}" for i in range(config.n_layer) for j in range(2)]
-    weights |= {f"{place}.{name}": w for place in places for name, w in mixer.state_dict().items()}
+        weights = GPT(replace(config, mixer="shift", site="stream")).state_dict()  # shift has no weights of its own
+    # The mixers are not made on meta: levels are computed with tensors.
+    stream = ALL_MIXERS[config.stream_mixer](config.n_embd, config.n_levels).state_dict()
+    attention = KeysValues(config.attention_mixer, config.n_embd, config.n_head, config.n_levels).state_dict()
+    for i in range(config.n_layer):
+        weights |= {f"blocks.{i}.attention.mixers.{name}": weight for name, weight in attention.items()}
+    for i in range(config.n_layer - 1):
+        weights |= {f"mixers.{i}.{name}": weight for name, weight in stream.items()}
     return {name: tuple(weight.shape) for name, weight in weights.items()}

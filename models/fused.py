@@ -53,13 +53,13 @@ class FusedDecoder:
             return weights.mT if weights.ndim == 3 else weights
 
         self.config, self.mixer = c, _how(mixers)
-        cos, sin = model.rotation if c.positions == "rope" else (none, none)
+        cos, sin = model.rotation if c.rotary else (none, none)
         self.windows = [] if self.mixer == NONE else mixers[0].lengths  # those of all layers
         filters = mixers if self.mixer == FILTER else []
         matrices = [mixer.kernel_matrix() for mixer in filters]
         tensors = {
             "embedding": model.embedding.weight,
-            "positions": model.position_embedding.weight if c.positions == "learned" else none,
+            "positions": model.position_embedding.weight if not c.rotary else none,
             "cos": cos,
             "sin": sin,
             "norm1": stacked("attention_norm.weight"),

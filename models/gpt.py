@@ -9,10 +9,12 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.models.attention import cached_attention, causal_attention
-from waveletgpt.models.mixers import ALL_MIXERS, Mixer
+from waveletgpt.models.keys import KEY_MIXERS
+from waveletgpt.models.mixers import ALL_MIXERS, KeysValues, Mixer
 from waveletgpt.models.state import DecodingState, KeyValueCache
 
 LARGEST_SIZE, LARGEST_DEPTH = 1 << 30, 1 << 10
@@ -38,14 +40,16 @@ class GPTConfig:
     dropout: float = 0.0
     """Dropout probability, for embeddings, attention weights and both branches of a block."""
     mixer: str = "none"
-    """Layer that mixes over time: none (the baseline), haar, learnable, dyadic, shift, a candidate or a control."""
+    """Layer that mixes over time: none (the baseline), haar, learnable, dyadic, shift, a candidate or a control; or one
+    on keys alone, key-offset or key-means, which needs the site keys-values."""
     site: Literal["stream", "keys-values", "both"] = "stream"
     """Where the mixer is: in the stream between the blocks as in the paper, on the keys and on the values of each
     block before rotation, or both."""
     n_levels: int = 9
     """Wavelet levels: windows of 2 to 2**n_levels positions."""
-    positions: Literal["rope", "learned"] = "rope"
-    """Position encoding: rotary, or a learned embedding for each position as in the paper."""
+    positions: Literal["rope", "half-rope", "learned"] = "rope"
+    """Position encoding: rotary, rotary on half of each head's coordinates, or a learned embedding for each position as
+    in the paper."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "block_size", "n_layer", "n_head", "n_embd", "n_hidden", "n_levels"):
@@ -62,8 +66,9 @@ class GPTConfig:
             )
         if not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
             raise InputError(f"dropout is {quoted(self.dropout)}; it must be at least 0 and below 1")
-        if not isinstance(self.mixer, str) or self.mixer not in ALL_MIXERS:
-            raise InputError(f"mixer is {quoted(self.mixer)}; choose one of {', '.join(ALL_MIXERS)}")
+        mixers = [*ALL_MIXERS, *KEY_MIXERS]
+        if not isinstance(self.mixer, str) or self.mixer not in mixers:
+            raise InputError(f"mixer is {quoted(self.mixer)}; choose one of {', '.join(mixers)}")
         most = self.block_size.bit_length() - 1
         if self.n_levels > most:
             raise InputError(
@@ -72,8 +77,16 @@ class GPTConfig:
             )
         if self.site not in ("stream", "keys-values", "both"):
             raise InputError(f"site is {quoted(self.site)}; choose stream, keys-values or both")
-        if self.positions not in ("rope", "learned"):
-            raise InputError(f"positions is {quoted(self.positions)}; choose rope or learned")
+        if self.mixer in KEY_MIXERS and self.site != "keys-values":
+            raise InputError(f"site is {self.site}, but the mixer {self.mixer} is for keys; it needs site keys-values")
+        if self.positions not in ("rope", "half-rope", "learned"):
+            raise InputError(f"positions is {quoted(self.positions)}; choose rope, half-rope or learned")
+        halves = [name for name in (self.mixer, self.positions) if name in (*KEY_MIXERS, "half-rope")]
+        if halves and self.n_embd % (4 * self.n_head):
+            raise InputError(
+                f"n_embd is {self.n_embd} and n_head {self.n_head}; {halves[0]} needs a multiple of 4 coordinates for "
+                "each head"
+            )
 
     @property
     def stream_mixer(self) -> str:
@@ -88,8 +101,15 @@ class GPTConfig:
     @property
     def place(self) -> str:
         """Where the mixer is, in words."""
+        if self.mixer in KEY_MIXERS:
+            return "on keys"
         places = {"stream": "between the blocks", "keys-values": "on keys and values"}
         return places.get(self.site, "between the blocks and on keys and values")
+
+    @property
+    def rotary(self) -> bool:
+        """Whether positions are rotary. Then no weight depends on block_size."""
+        return self.positions != "learned"
 
     @property
     def cache_size(self) -> int:
@@ -105,8 +125,7 @@ class Attention(nn.Module):
         self.n_head, self.dropout = config.n_head, config.dropout
         self.qkv = nn.Linear(config.n_embd, 3 * config.n_embd, bias=False)
         self.out = nn.Linear(config.n_embd, config.n_embd, bias=False)
-        build, on = ALL_MIXERS[config.attention_mixer], () if config.attention_mixer == "none" else ("keys", "values")
-        self.mixers = nn.ModuleList(build(config.n_embd, config.n_levels) for _ in on)
+        self.mixers = KeysValues(config.attention_mixer, config.n_embd, config.n_head, config.n_levels)
 
     def forward(
         self,
@@ -126,9 +145,7 @@ class Attention(nn.Module):
         B, T, E = x.shape
         qkv = self.qkv(x)
         if self.mixers:
-            parts, states = qkv.chunk(3, dim=-1), [None, None] if cache is None else cache.mixers
-            mixed = [mixer(part, state) for mixer, part, state in zip(self.mixers, parts[1:], states, strict=True)]
-            qkv = torch.cat([parts[0], *mixed], dim=-1)
+            qkv = self.mixers(qkv, None if cache is None else cache.mixers)
         qkv = qkv.view(B, T, 3, self.n_head, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, T, D)
         q, k, v = qkv
         if rotation is not None:
@@ -192,11 +209,11 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.n_embd)
-        if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
+        if config.rotary:
+            head_size, half = config.n_embd // config.n_head, config.positions == "half-rope"
+            self.register_buffer("rotation", rotation_table(config.block_size, head_size, half=half), persistent=False)
         else:
-            head_size = config.n_embd // config.n_head
-            self.register_buffer("rotation", rotation_table(config.block_size, head_size), persistent=False)
+            self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.mixers = nn.ModuleList(
@@ -225,10 +242,10 @@ class GPT(nn.Module):
         at = slice(T) if positions is None else positions
         x = self.embedding(tokens)  # (B, T, E)
         rotation = None
-        if self.config.positions == "learned":
-            x = x + self.position_embedding.weight[at]
-        else:
+        if self.config.rotary:
             rotation = self.rotation[:, at]
+        else:
+            x = x + self.position_embedding.weight[at]
         x = self.dropout(x)
         for i, block in enumerate(self.blocks):
             cache = state.caches[i] if state is not None else None
@@ -262,7 +279,7 @@ class GPT(nn.Module):
     def flops_per_token(self) -> int:
         """Floating-point operations to train on one token, counted as in PaLM (arXiv 2204.02311, appendix B)."""
         c = self.config
-        embeddings = c.vocab_size * c.n_embd + (c.block_size * c.n_embd if c.positions == "learned" else 0)
+        embeddings = c.vocab_size * c.n_embd + (0 if c.rotary else c.block_size * c.n_embd)
         return 6 * (self.n_parameters() - embeddings) + 12 * c.n_layer * c.n_embd * c.block_size
 
     def cache_bytes(self, batch: int = 1) -> int:
@@ -288,9 +305,14 @@ def init_weights(model: GPT) -> None:
         nn.init.normal_(parameter, std=std)
 
 
-def rotation_table(block_size: int, head_size: int, base: float = 10_000.0) -> Tensor:
-    """Cosines and sines (2, block_size, D / 2) of rotary positions (RoFormer, arXiv 2104.09864)."""
-    frequencies = base ** (-torch.arange(0, head_size, 2).double() / head_size)  # (D / 2,)
+def rotation_table(block_size: int, head_size: int, base: float = 10_000.0, *, half: bool = False) -> Tensor:
+    """Cosines and sines (2, block_size, D / 2) of rotary positions (RoFormer, arXiv 2104.09864).
+
+    With `half`, only the first half of the pairs turn, as those of a head of half the size.
+    """
+    turning = head_size // 2 if half else head_size
+    frequencies = base ** (-torch.arange(0, turning, 2).double() / turning)
+    frequencies = F.pad(frequencies, (0, (head_size - turning) // 2))  # (D / 2,)
     angles = torch.arange(block_size).double()[:, None] * frequencies
     return torch.stack([angles.cos(), angles.sin()]).float()
 

@@ -20,7 +20,7 @@ NONE, HAAR, FILTER = 0, 1, 2
 """Kinds of layers between the blocks."""
 
 
-def _compiled(**options: Any) -> Callable[[F], F]:
+def compiled(**options: Any) -> Callable[[F], F]:
     """Compile a function of arrays, and cache the result on disk where a folder can be written to.
 
     Sums may be reordered, so that they are vectorised; infinities and NaN keep their meaning.
@@ -28,17 +28,17 @@ def _compiled(**options: Any) -> Callable[[F], F]:
     allowed = {"contract", "reassoc", "nsz", "arcp"}
     options |= {"nogil": True, "error_model": "numpy", "fastmath": allowed}
 
-    def compiled(function: F) -> F:
+    def decorate(function: F) -> F:
         try:
             kept: F = numba.njit(cache=True, **options)(function)
         except RuntimeError:  # no folder for the cache can be written to
             kept = numba.njit(**options)(function)
         return kept
 
-    return compiled
+    return decorate
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def exp(x: Any) -> Any:
     """e**x for x in -80 .. 80 to float32 rounding (Cephes' polynomial). Unlike math.exp it vectorises."""
     n = np.floor(x * f32(1.44269504) + f32(0.5))
@@ -53,7 +53,7 @@ def exp(x: Any) -> Any:
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(f32)
 
 
-@_compiled()
+@compiled()
 def layer_norm(x: Array, weight: Array, bias: Array, y: Array) -> None:
     """y (R, E) = layer norm of x (R, E)."""
     R, E = x.shape
@@ -70,7 +70,7 @@ def layer_norm(x: Array, weight: Array, bias: Array, y: Array) -> None:
             y[r, e] = (x[r, e] - mean) * scale * weight[e] + bias[e]
 
 
-@_compiled()
+@compiled()
 def linear(x: Array, w: Array, y: Array) -> None:
     """y (R, O) = x (R, I) w (I, O), in tiles of four rows and four inputs: sixteen products for eight loads."""
     R, I = x.shape  # noqa: E741, the field's letter
@@ -106,7 +106,7 @@ def linear(x: Array, w: Array, y: Array) -> None:
                 y0[o] += a0 * w0[o]
 
 
-@_compiled()
+@compiled()
 def add(y: Array, x: Array) -> None:
     """x (R, E) += y (R, E)."""
     for r in range(len(x)):
@@ -114,7 +114,7 @@ def add(y: Array, x: Array) -> None:
             x[r, e] += y[r, e]
 
 
-@_compiled()
+@compiled()
 def gelu(x: Array) -> None:
     """GELU in place: x times the normal distribution up to x, 1 - erf's complement by formula 7.1.26 of Abramowitz and
     Stegun, whose error is below 2e-7. Unlike math.erf, its loop is vectorised."""
@@ -131,7 +131,7 @@ def gelu(x: Array) -> None:
             row[i] = v * (f32(1) - tail if v > 0 else tail)
 
 
-@_compiled()
+@compiled()
 def rotate(qkv: Array, cos: Array, sin: Array, heads: int, t: int) -> None:
     """Turn the queries and keys in qkv (3 E,) of position t; cos and sin are (T, D / 2)."""
     half = cos.shape[1]
@@ -143,7 +143,7 @@ def rotate(qkv: Array, cos: Array, sin: Array, heads: int, t: int) -> None:
             qkv[second + d] = b * cos[t, d] + a * sin[t, d]
 
 
-@_compiled()
+@compiled()
 def attend(qkv: Array, keys: Array, values: Array, t: int, scores: Array, y: Array) -> None:  # noqa: PLR0917
     """y (E,) = attention of position t, qkv (3 E,), to itself and all before it.
 
@@ -180,7 +180,7 @@ def attend(qkv: Array, keys: Array, values: Array, t: int, scores: Array, y: Arr
             y[at + d + 1] = a1 / total
 
 
-@_compiled()
+@compiled()
 def haar(x: Array, ring: Array, total: NDArray[np.float64], windows: NDArray[np.int64], t: int) -> None:
     """Replace input x (C,) of time t by the means of the windows, in place.
 
@@ -196,7 +196,7 @@ def haar(x: Array, ring: Array, total: NDArray[np.float64], windows: NDArray[np.
         start += windows[c]
 
 
-@_compiled()
+@compiled()
 def convolve(x: Array, ring: Array, kernels: Array, windows: NDArray[np.int64], t: int) -> None:
     """Replace input x (C,) of time t by the weighted sums of the windows, in place; `ring` as for `haar`.
 
@@ -267,7 +267,7 @@ class Scratch(NamedTuple):
     scores: Array
 
 
-@_compiled()
+@compiled()
 def read(  # noqa: PLR0917
     w: Weights,
     memory: Memory,

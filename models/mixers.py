@@ -1,14 +1,15 @@
 """The layers that may mix the decoder over time, by name (`GPTConfig.mixer`)."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from waveletgpt.models.controls import CONTROLS
 from waveletgpt.models.dyadic import DyadicFilter
 from waveletgpt.models.filters import Builder, TokenShift, quarter
-from waveletgpt.models.multiscale import CANDIDATES
+from waveletgpt.models.keys import KEY_MIXERS
+from waveletgpt.models.multiscale import CANDIDATES, Canon, side_by_side
 from waveletgpt.models.wavelet import CausalWavelet
 
 
@@ -41,5 +42,24 @@ MIXERS: dict[str, Builder] = {
 shift, the simplest layer to compare them with."""
 
 ALL_MIXERS: dict[str, Builder] = MIXERS | CANDIDATES | CONTROLS
-"""Everything that `GPTConfig.mixer` may name: the mixers, the candidates for a better one (`models.multiscale`) and the
-controls (`models.controls`)."""
+"""Everything that `GPTConfig.mixer` may name, except the layers on keys (`models.keys`): the mixers, the candidates for
+a better one (`models.multiscale`) and the controls (`models.controls`)."""
+
+
+class KeysValues(nn.ModuleList):
+    """The layers on the keys and on the values of a block, in this order; on keys alone, or none, by `name`."""
+
+    def __init__(self, name: str, n_embd: int, n_head: int, n_levels: int) -> None:
+        if name in KEY_MIXERS:
+            super().__init__([KEY_MIXERS[name](n_embd, n_head, n_levels)])
+        else:
+            super().__init__(ALL_MIXERS[name](n_embd, n_levels) for _ in range(0 if name == "none" else 2))
+
+    def forward(self, qkv: Tensor, states: list[Any] | None = None) -> Tensor:
+        """Mix keys and values over time in qkv (B, T, 3 E): queries, keys, values. States are as in `Mixer`."""
+        if states is None and len(self) == 2 and all(isinstance(mixer, Canon) for mixer in self):
+            return side_by_side(qkv, cast("list[Canon]", list(self)))
+        parts = list(qkv.chunk(3, dim=-1))
+        for i, mixer in enumerate(self):
+            parts[1 + i] = mixer(parts[1 + i], None if states is None else states[i])
+        return torch.cat(parts, dim=-1)

@@ -6,11 +6,14 @@ Shapes: B batch, T time, E embedding, W the longest filter, S scales.
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from waveletgpt.models.filters import Builder, CausalFilter, delayed
+from waveletgpt.models.lagged import lagged_sums
 
 TAPS = 4
 
@@ -44,13 +47,15 @@ class Canon(ResidualFilter):
     def __init__(self, n_embd: int, window: int = TAPS) -> None:
         super().__init__(n_embd, window)
         self.taps = nn.Parameter(torch.zeros(TAPS, n_embd))
+        self.lags: list[int] = []
 
     def filtered(self, x: Tensor) -> Tensor:
         """Filter x (B, T, E) of float32 or better."""
-        y = x * (1 + self.taps[0])
-        for lag in range(1, TAPS):
-            y = y + self.taps[lag] * delayed(x, lag)
-        return y
+        return lagged_sums(x, self.taps, self.sums(), self.lags)
+
+    def sums(self) -> Tensor:
+        """The weights (S, E) of the running sum, one for each of `lags`."""
+        return self.taps[:0]
 
 
 class Multiscale(Canon):
@@ -60,20 +65,25 @@ class Multiscale(Canon):
     A mean is the difference of two running sums, so each sum is used once for the two means that it bounds.
     """
 
-    def __init__(self, n_embd: int, n_levels: int) -> None:
-        self.lags = [2**level for level in range(2, max(4, n_levels + 1))]
-        super().__init__(n_embd, self.lags[-1])
-        self.means = nn.Parameter(torch.zeros(len(self.lags) - 1, n_embd))  # (S, E)
+    sizes: Tensor
 
-    def filtered(self, x: Tensor) -> Tensor:
-        """Filter x (B, T, E) of float32 or better."""
-        y, sums, before = super().filtered(x), x.cumsum(1), torch.zeros_like(self.means[0])
-        for lag, mean in zip(self.lags, [*self.means, None], strict=True):
-            weight = before if mean is None else mean / lag
-            if lag < x.shape[1]:
-                y = y + (-weight if mean is None else weight - before) * delayed(sums, lag)
-            before = weight
-        return y
+    def __init__(self, n_embd: int, n_levels: int) -> None:
+        lags = [2**level for level in range(2, max(4, n_levels + 1))]
+        super().__init__(n_embd, lags[-1])
+        self.lags = lags
+        self.means = nn.Parameter(torch.zeros(len(lags) - 1, n_embd))
+        self.register_buffer("sizes", torch.tensor(lags[:-1])[:, None], persistent=False)
+
+    def sums(self) -> Tensor:
+        """The weights (S, E) of the running sum, one for each of `lags`."""
+        weights = self.means / self.sizes  # (S - 1, E)
+        return F.pad(weights, (0, 0, 0, 1)) - F.pad(weights, (0, 0, 1, 0))
+
+
+def side_by_side(x: Tensor, filters: Sequence[Canon]) -> Tensor:
+    """Filter the last coordinates of x (B, T, E), by one filter after another, in one pass."""
+    taps, sums = (torch.cat(weights, dim=1) for weights in zip(*((f.taps, f.sums()) for f in filters), strict=True))
+    return lagged_sums(x, taps, sums, filters[0].lags)
 
 
 class MultiResolution(ResidualFilter):

@@ -105,7 +105,7 @@ def test_every_contender_learns_from_the_same_batches(train: Any, monkeypatch: p
     assert not torch.equal(seen["none"][0], seen["none"][1])
 
 
-@pytest.mark.parametrize("name", ["none", "learnable", "torch", "transformers"])
+@pytest.mark.parametrize("name", ["none", "learnable", "canon:site=keys-values", "torch", "transformers"])
 def test_contenders_are_causal_and_learn(train: Any, name: str) -> None:
     if name == "transformers":
         pytest.importorskip("transformers")
@@ -141,6 +141,7 @@ def test_a_larger_batch_takes_more_memory(train: Any) -> None:
     [
         ({"contenders": ("haar",)}, "none"),
         ({"contenders": ("none", "nanogpt")}, "nanogpt"),
+        ({"contenders": ("none", "canon:site=keys")}, "--contenders canon:site=keys: site is"),
         ({"contenders": ("none", "none")}, "twice"),
         ({"steps": 1}, "--steps"),
         ({"batch_size": 0}, "--batch-size"),

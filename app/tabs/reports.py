@@ -24,7 +24,7 @@ SHIPPED_REPORTS = SHIPPED.parent / "results"
 """The folder beside app/, in the source tree as in the installed package."""
 LAYERS = {"none": "baseline", "shift": "token shift"}
 """Readable names of mixers; the others are called as in the code."""
-POSITIONS = {"rope": "rotary"}
+POSITIONS = {"rope": "rotary", "half-rope": "half-rotary"}
 FIELDS = {"n_layer": "{} blocks", "positions": "{} positions"}
 """Readable forms of what a variant changes; the others are called as in the code."""
 MAIN = ("haar", "learnable", "shift")

@@ -68,6 +68,7 @@ def refused(directory: Path, **options: Any) -> str:
     [
         *({"mixer": mixer, "positions": positions} for mixer in MIXERS for positions in ("rope", "learned")),
         *({"mixer": mixer, "site": site} for mixer in ("haar", "multiscale") for site in ("keys-values", "both")),
+        {"mixer": "key-means", "site": "keys-values", "positions": "half-rope"},
     ],
 )
 def test_what_is_loaded_is_what_was_saved(tmp_path: Path, changes: dict[str, Any]) -> None:

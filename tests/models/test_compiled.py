@@ -19,6 +19,9 @@ class Mixed(nn.Module):
         super().__init__()
         torch.manual_seed(0)
         self.below, self.mixer, self.above = nn.Linear(4, 12), ALL_MIXERS[mixer](12, 4), nn.Linear(12, 3)
+        with torch.no_grad():
+            for parameter in self.mixer.parameters():  # the candidates start as the identity
+                parameter.add_(torch.randn_like(parameter) / 4)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.above(self.mixer(self.below(x)))

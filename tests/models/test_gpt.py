@@ -6,6 +6,7 @@ import torch
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.models.gpt import GPT, GPTConfig, rotate, rotation_table
+from waveletgpt.models.keys import KEY_MIXERS
 from waveletgpt.models.mixers import ALL_MIXERS
 from waveletgpt.models.wavelet import KINDS
 
@@ -20,6 +21,8 @@ EVERY_KIND: list[dict[str, Any]] = [
         for mixer in ("haar", "learnable", "multiscale")
         for site in ("keys-values", "both")
     ),
+    *({"mixer": mixer, "site": "keys-values", "positions": "half-rope"} for mixer in ("none", *KEY_MIXERS)),
+    {"mixer": "key-means", "site": "keys-values"},
 ]
 
 
@@ -186,6 +189,12 @@ def test_rotary_positions_are_relative() -> None:
     assert float(rotate(q, table[:, 77:78]).norm()) == pytest.approx(float(q.norm()), rel=1e-5)
 
 
+def test_half_of_the_pairs_turn_as_those_of_a_head_of_half_the_size() -> None:
+    table = rotation_table(9, 16, half=True)
+    assert torch.equal(table[..., :4], rotation_table(9, 8))
+    assert torch.equal(table[..., 4:], torch.tensor([1.0, 0.0])[:, None, None].expand(2, 9, 4))
+
+
 def test_rotations_turn_each_pair_by_its_own_angle() -> None:
     table = rotation_table(4, 4, base=100.0)
     x = torch.tensor([1.0, 2.0, 3.0, 4.0]).expand(1, 1, 4, 4)
@@ -266,6 +275,10 @@ def test_every_weight_learns(mixer: str) -> None:
     ("changes", "field"),
     [
         ({"site": "values"}, "site"),
+        ({"mixer": "key-offset"}, "site"),
+        ({"mixer": "key-means", "site": "both"}, "site"),
+        ({"mixer": "key-means", "site": "keys-values", "n_embd": 12}, "key-means needs a multiple of 4"),
+        ({"positions": "half-rope", "n_embd": 12}, "half-rope needs a multiple of 4"),
         ({"vocab_size": 0}, "vocab_size"),
         ({"vocab_size": "many"}, "vocab_size"),
         ({"vocab_size": True}, "vocab_size"),

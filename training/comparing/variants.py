@@ -26,6 +26,8 @@ class Variant:
     mixer: str
     changes: tuple[tuple[str, Any], ...] = ()
     """Fields of GPTConfig with their values."""
+    flag: str = "--mixers"
+    """The flag that named it, for messages."""
 
     @property
     def folder(self) -> str:
@@ -37,34 +39,36 @@ class Variant:
         try:
             return replace(shared, mixer=self.mixer, **dict(self.changes))
         except InputError as error:
-            raise InputError(f"--mixers {self.name}: {error}") from None
+            raise InputError(f"{self.flag} {self.name}: {error}") from None
         except TypeError:
-            raise InputError(f"--mixers {self.name}: a value has the wrong type") from None
+            raise InputError(f"{self.flag} {self.name}: a value has the wrong type") from None
 
 
-def parse_variant(text: str) -> Variant:
-    """Parse NAME or NAME:FIELD=VALUE[,FIELD=VALUE]. Values are Python literals; anything else is a string.
+def parse_variant(text: str, flag: str = "--mixers") -> Variant:
+    """Parse NAME or NAME:FIELD=VALUE[,FIELD=VALUE], given by `flag`.
+
+    Values are Python literals; anything else is a string. They are not checked here.
 
     Raises:
-        InputError: the syntax is wrong, or a field is unknown, fixed or set twice. Values are not checked here.
+        InputError: the syntax is wrong, or a field is unknown, fixed or set twice.
     """
     mixer, colon, rest = text.partition(":")
     changes: dict[str, Any] = {}
     for part in rest.split(",") if colon else []:
         name, equals, value = part.partition("=")
         if not (name and equals and value):
-            raise InputError(f"--mixers {text}: write {GRAMMAR}")
+            raise InputError(f"{flag} {text}: write {GRAMMAR}")
         if name in FIXED:
-            raise InputError(f"--mixers {text}: a variant cannot change {name}; {FIXED[name]}")
+            raise InputError(f"{flag} {text}: a variant cannot change {name}; {FIXED[name]}")
         if name not in FIELDS:
-            raise InputError(f"--mixers {text}: a model has no {name}; it has {', '.join(FIELDS)}")
+            raise InputError(f"{flag} {text}: a model has no {name}; it has {', '.join(FIELDS)}")
         if name in changes:
-            raise InputError(f"--mixers {text}: {name} is set twice")
+            raise InputError(f"{flag} {text}: {name} is set twice")
         try:
             changes[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             changes[name] = value
-    return Variant(text, mixer, tuple(changes.items()))
+    return Variant(text, mixer, tuple(changes.items()), flag)
 
 
 def parse_variants(texts: tuple[str, ...], shared: GPTConfig) -> dict[str, Variant]:

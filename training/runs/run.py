@@ -166,7 +166,7 @@ class Run:
             raise InputError(f"{self.out} was begun on other data than {self.config.data} holds; give --data the same")
         differ = differences(begun, now)
         fixed = {name: value for name, value in differ.items() if name.startswith("model.")}
-        if self.config.model.positions == "rope":  # then no weight depends on block_size
+        if self.config.model.rotary:  # then no weight depends on block_size
             fixed.pop("model.block_size", None)
         refused = fixed if self.config.allow_changes else differ
         if refused:

@@ -45,7 +45,7 @@ def starting_point(config: TrainConfig, data: DatasetInfo) -> Start | None:
         raise InputError(
             f"{config.start_from} has another tokenizer than {config.data}; prepare the data with the checkpoint's"
         )
-    free = {"dropout"} | ({"block_size"} if info.model.positions == "rope" else set())  # no weight depends on them
+    free = {"dropout"} | ({"block_size"} if info.model.rotary else set())  # no weight depends on them
     theirs, ours = asdict(info.model), asdict(config.model)
     differ = {f"model.{name}": value for name, value in theirs.items() if name not in free and value != ours[name]}
     if differ:

@@ -383,7 +383,7 @@ def test_a_variant_is_a_mixer_and_the_fields_that_differ() -> None:
         ("none:n_layer=2.5", "n_layer is 2.5; it must be a whole number"),
         ("none:n_layer=(2", "n_layer is '(2'"),
         ("none:dropout=high", "--mixers none:dropout=high: "),
-        ("none:positions=absolute", "positions is 'absolute'; choose rope or learned"),
+        ("none:positions=absolute", "positions is 'absolute'; choose rope, half-rope or learned"),
         ("none:mixer=haar", "cannot change mixer"),
         ("none:vocab_size=9", "the prepared data decide it"),
         ("none:block_size=32", "do not compare"),
