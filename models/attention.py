@@ -31,8 +31,8 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> T
 def cached_attention(q: Tensor, k: Tensor, v: Tensor, seen: Tensor, dropout: float = 0.0) -> Tensor:
     """Attention of one query (B, H, 1, D) to those of k, v (B, H, T, D) that are `seen` (1, T). Returns (B, H, 1, D).
 
-    Calls F.scaled_dot_product_attention, except where torch.compile can fuse the same operations: on a GPU, the other
-    one lets a single multiprocessor read all keys of a head.
+    Calls F.scaled_dot_product_attention, except where torch.compile can fuse the same operations. That is for GPUs,
+    where it spreads the keys of a head over many multiprocessors; not measured yet.
     """
     if dropout or not torch.compiler.is_compiling():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=seen, dropout_p=dropout)

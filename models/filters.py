@@ -20,8 +20,8 @@ Builder = Callable[[int, int], nn.Module]
 """Builds a layer from `n_embd` and `n_levels`."""
 
 SHORT = 8
-"""Filters up to this length are computed by a direct convolution; longer ones are faster by the FFT on a CPU, and by
-Toeplitz products on a GPU."""
+"""Filters up to this length are computed by a direct convolution. Longer ones are faster by the FFT on a CPU; on a GPU
+they are Toeplitz products."""
 SMALLEST_BLOCK, BLOCK_GROWTH = 128, 4
 """Positions in a block of the Toeplitz products for the shortest filters, and how much larger blocks get."""
 
@@ -200,9 +200,9 @@ def short_convolution(x: Tensor, kernels: Tensor) -> Tensor:
 def toeplitz_convolution(x: Tensor, kernels: Tensor, lengths: Sequence[int]) -> Tensor:
     """Convolve each of the last C coordinates of x (B, T, E) with its row of `kernels` (C, W), by matrix products.
 
-    A GPU multiplies matrices so much faster than it does anything else that this beats the FFT, which does less. Time
-    is cut into blocks at least as long as the filter, so a block depends on itself and the one before. Neighbours with
-    similar lengths share their blocks, and so a batched product. The products have autocast's dtype.
+    Meant for GPUs, whose matrix units do more operations than the FFT needs in less time; not measured yet. Time is cut
+    into blocks at least as long as the filter, so a block depends on itself and the one before. Neighbours with similar
+    lengths share their blocks, and so a batched product. The products have autocast's dtype.
 
     Args:
         x: Inputs, taken as 0 before the start.
