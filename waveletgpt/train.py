@@ -31,7 +31,7 @@ from waveletgpt.training.data import Dataset, DatasetInfo
 from waveletgpt.training.evaluate import Config as EvaluateConfig
 from waveletgpt.training.evaluate import open_both, split_loss
 from waveletgpt.training.preparing.command import mention_skipped
-from waveletgpt.training.ranks.devices import pick_precision, to_device
+from waveletgpt.training.ranks.devices import compute_settings, pick_precision, to_device
 from waveletgpt.training.ranks.processes import Processes
 from waveletgpt.training.runs.stopping import Stopped
 from waveletgpt.training.trainer import train
@@ -225,14 +225,13 @@ def fastest(config: TrainConfig) -> tuple[int, float]:
 
 def step_seconds(config: TrainConfig) -> float:
     """Seconds of a training step: the median of three after a first one, or of fewer within `TIMING` seconds."""
-    if config.threads:
-        torch.set_num_threads(config.threads)
     device = torch.device(config.device)
-    batches, timed = Batches(Dataset.open(config.data), config, Processes()), TimedModel(config.model, config, device)
-    seconds = list[float]()
-    while len(seconds) < 4 and sum(seconds) < TIMING:
-        parts = [(to_device(x, device), to_device(y, device)) for x, y in batches.parts(len(seconds))]
-        seconds.append(timed.step(parts))
+    batches, seconds = Batches(Dataset.open(config.data), config, Processes()), list[float]()
+    with compute_settings(config.threads):
+        timed = TimedModel(config.model, config, device)
+        while len(seconds) < 4 and sum(seconds) < TIMING:
+            parts = [(to_device(x, device), to_device(y, device)) for x, y in batches.parts(len(seconds))]
+            seconds.append(timed.step(parts))
     return median(seconds[1:] or seconds)
 
 

@@ -34,6 +34,7 @@ TINY = GPTConfig(vocab_size=11, block_size=12, n_layer=3, n_head=2, n_embd=12, n
 ODD = GPTConfig(vocab_size=11, block_size=9, n_layer=3, n_head=3, n_embd=18, n_hidden=13, n_levels=3)
 TOLERANCE = 1e-5
 SHIPPED = Path(__file__).parents[2] / "checkpoints"
+SLOW = pytest.mark.slow
 
 
 def gpt(config: GPTConfig = TINY, std: float = 0.3, **changes: Any) -> GPT:
@@ -73,7 +74,9 @@ def full_passes(model: GPT, tokens: Tensor, first: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("batch", "temperature"), [(1, 1.0), (4, 0.0)])
-@pytest.mark.parametrize("prompt_length", [0, 5, 12, 31])
+@pytest.mark.parametrize(
+    "prompt_length", [0, 31, *(pytest.param(length, marks=pytest.mark.slow) for length in (5, 12))]
+)
 @pytest.mark.parametrize(
     ("mixer", "positions"), [("none", "learned"), ("haar", "rope"), ("learnable", "rope"), ("dyadic", "learned")]
 )
@@ -316,7 +319,9 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return graphs
 
 
-@pytest.mark.parametrize("mixer", [*KINDS, "dyadic"])
+@pytest.mark.parametrize(
+    "mixer", ["haar", *(pytest.param(mixer, marks=SLOW) for mixer in ("none", "learnable", "dyadic"))]
+)
 def test_a_compiled_step_draws_the_ids_of_the_other_engines(mixer: str, traced_only: list[int]) -> None:
     """It is compiled once and not for every token, nor again for another stream of as many samples."""
     model, prompt = gpt(mixer=mixer), torch.randint(11, (2, 5))

@@ -273,7 +273,9 @@ def test_scores_equal_full_passes(mixer: str, block_size: int, length: int) -> N
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
-@pytest.mark.parametrize("prompt_length", [0, 1, 3, 15, 16, 17, 40])
+@pytest.mark.parametrize(
+    "prompt_length", [0, 16, 40, *(pytest.param(length, marks=pytest.mark.slow) for length in (1, 3, 15, 17))]
+)
 @pytest.mark.parametrize("mixer", KINDS)
 def test_scores_equal_the_log_probabilities_of_generation(mixer: str, prompt_length: int, engine: Engine) -> None:
     model, prompt = gpt(mixer=mixer, positions="learned"), torch.randint(11, (2, prompt_length))
