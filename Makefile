@@ -7,6 +7,8 @@ BIN    := $(VENV)/bin
 # torch comes first and by exactly this version: a range may resolve to gigabytes of CUDA packages.
 TORCH  ?= torch==2.13.0
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+# Python compiles what it imports; all of site-packages would take a minute longer and 200 MB.
+INSTALL := $(PIP) install $(if $(PYTHONDONTWRITEBYTECODE),,--no-compile)
 VERSIONS = $(PIP) freeze --exclude-editable | sed 's/+cpu$$//'
 
 .DEFAULT_GOAL := help
@@ -68,20 +70,20 @@ clean:  ## remove .venv and caches (data/, runs/ and outputs/ stay)
 $(VENV)/.torch:
 	@echo "Setting up $(VENV): PyTorch first (a minute or two, only once) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install "$(TORCH)"
+	$(INSTALL) "$(TORCH)"
 	@touch $@
 
 $(VENV)/.app: $(VENV)/.torch pyproject.toml
 	@echo "Installing waveletgpt and what it needs ..."
-	$(PIP) install -e .
+	$(INSTALL) -e .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.torch pyproject.toml
 	@echo "Installing waveletgpt, what it needs and what its tests need ..."
-	$(PIP) install -e ".[dev]"
+	$(INSTALL) -e ".[dev]"
 	@touch $(VENV)/.app $@
 
 $(VENV)/.bench: $(VENV)/.app
 	@echo "Installing what the benchmarks compare with ..."
-	$(PIP) install -e ".[bench]"
+	$(INSTALL) -e ".[bench]"
 	@touch $@
