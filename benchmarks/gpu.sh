@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What one GPU makes of training and decoding, beside the aims, in less than ten minutes. From the project's root:
 #
-#   OUT=/tmp/gpu bash benchmarks/gpu.sh
-#   QUICK=1 DEVICE=cpu OUT=/tmp/gpu bash benchmarks/gpu.sh      # tries the script itself, with tiny models
+#   OUT=runs/gpu bash benchmarks/gpu.sh
+#   QUICK=1 DEVICE=cpu OUT=runs/gpu bash benchmarks/gpu.sh      # tries the script itself, with tiny models
 #
 # LIMIT is the seconds for everything, 530 by default. Each part has its own, so that one that hangs costs no other its
 # turn. OUT gets figures.jsonl and a log of each part. KIT/whl may hold wheels to install for this script alone.

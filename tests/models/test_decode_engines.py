@@ -14,9 +14,9 @@ from unittest import mock
 
 import pytest
 import torch
+from operations import Operations
 from torch import Tensor
 from torch._dynamo.backends.debugging import aot_eager
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from waveletgpt.models import decoding, fused, kernels
 from waveletgpt.models.checkpoint import load_checkpoint
@@ -351,18 +351,6 @@ def test_a_compiled_step_draws_the_same_ids_by_generated_code() -> None:
 
 
 WAITING = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "lift_fresh"}
-
-
-class Operations(TorchDispatchMode):
-    """Notes the names of all tensor operations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("positions", ["rope", "learned"])

@@ -9,6 +9,7 @@ from unittest import mock
 
 import pytest
 import torch
+from operations import Operations
 from torch import Tensor, nn
 
 from waveletgpt.models.gpt import GPT, GPTConfig
@@ -91,18 +92,6 @@ def test_the_graph_is_only_for_one_compiled_process_on_cuda(debug: Debug, tmp_pa
 
 
 WAITING = {"item", "_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "equal", "lift_fresh"}
-
-
-class Operations(torch.utils._python_dispatch.TorchDispatchMode):
-    """Notes the names of all tensor operations."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.seen.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
 
 
 def test_neither_a_step_nor_the_check_of_its_gradients_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
