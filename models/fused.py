@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.filters.base import CausalFilter
 from waveletgpt.models.gpt import GPT, Block
 from waveletgpt.models.kernels import FILTER, HAAR, NONE, Array, Memory, Scratch, Weights, read
 from waveletgpt.models.wavelet import CausalWavelet

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError, quoted
 from waveletgpt.models.attention import cached_attention, causal_attention
-from waveletgpt.models.keys import KEY_MIXERS
+from waveletgpt.models.filters.keys import KEY_MIXERS
 from waveletgpt.models.mixers import ALL_MIXERS, KeysValues, Mixer
 from waveletgpt.models.state import DecodingState, KeyValueCache
 

@@ -5,11 +5,11 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from waveletgpt.models.controls import CONTROLS
-from waveletgpt.models.dyadic import DyadicFilter
-from waveletgpt.models.filters import Builder, TokenShift, quarter
-from waveletgpt.models.keys import KEY_MIXERS
-from waveletgpt.models.multiscale import CANDIDATES, Canon, side_by_side
+from waveletgpt.models.filters.base import Builder, TokenShift, quarter
+from waveletgpt.models.filters.controls import CONTROLS
+from waveletgpt.models.filters.dyadic import DyadicFilter
+from waveletgpt.models.filters.keys import KEY_MIXERS
+from waveletgpt.models.filters.multiscale import CANDIDATES, Canon, side_by_side
 from waveletgpt.models.wavelet import CausalWavelet
 
 
@@ -42,8 +42,8 @@ MIXERS: dict[str, Builder] = {
 shift, the simplest layer to compare them with."""
 
 ALL_MIXERS: dict[str, Builder] = MIXERS | CANDIDATES | CONTROLS
-"""Everything that `GPTConfig.mixer` may name, except the layers on keys (`models.keys`): the mixers, the candidates for
-a better one (`models.multiscale`) and the controls (`models.controls`)."""
+"""Everything that `GPTConfig.mixer` may name, except the layers on keys (`filters.keys`): the mixers, the candidates
+for a better one (`filters.multiscale`) and the controls (`filters.controls`)."""
 
 
 class KeysValues(nn.ModuleList):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from waveletgpt.common.errors import InputError, quoted
-from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.filters.base import CausalFilter
 from waveletgpt.models.gpt import GPT
 from waveletgpt.models.wavelet import CausalWavelet
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.filters import CausalFilter, WindowState
+from waveletgpt.models.filters.base import CausalFilter, WindowState
 
 WaveletKind = Literal["none", "haar", "learnable"]
 KINDS: tuple[str, ...] = get_args(WaveletKind)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from pages import blocks, commands, environment
 
-from waveletgpt.models import controls
+from waveletgpt.models.filters import controls
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import ALL_MIXERS
 
@@ -40,7 +40,7 @@ def test_the_example_is_tested_trained_and_compared(tmp_path: Path) -> None:
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "checkpoints"):
         (tmp_path / name).symlink_to(ROOT / name)
-    module = tmp_path / "models" / "controls.py"
+    module = tmp_path / "models" / "filters" / "controls.py"
     head, start, lines = module.read_text("utf-8").partition("CONTROLS: dict[str, Builder] = {\n")
     module.write_text(f"{head}{FUNCTION}\n\n{start}{LINE}{lines}", "utf-8")
     for line in commands(PAGE):

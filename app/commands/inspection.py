@@ -18,7 +18,7 @@ from waveletgpt.app.modalities.base import AppModality, load_modality
 from waveletgpt.app.streaming import make_ready
 from waveletgpt.common.units import in_unit
 from waveletgpt.models.devices import pick_device
-from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.filters.base import CausalFilter
 from waveletgpt.models.generation import generate
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.filters.keys import KEY_MIXERS
 from waveletgpt.models.gpt import GPT, GPTConfig, rotate, rotation_table
-from waveletgpt.models.keys import KEY_MIXERS
 from waveletgpt.models.mixers import ALL_MIXERS
 from waveletgpt.models.wavelet import KINDS
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from waveletgpt.models.controls import CONTROLS
-from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.filters.base import CausalFilter
+from waveletgpt.models.filters.controls import CONTROLS
+from waveletgpt.models.filters.multiscale import CANDIDATES
 from waveletgpt.models.gpt import GPTConfig
 from waveletgpt.models.mixers import ALL_MIXERS, MIXERS
-from waveletgpt.models.multiscale import CANDIDATES
 
 torch.set_num_threads(1)
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.models.filters import toeplitz_convolution
+from waveletgpt.models.filters.convolution import toeplitz_convolution
 from waveletgpt.models.wavelet import CausalWavelet, WaveletKind
 
 torch.set_num_threads(1)

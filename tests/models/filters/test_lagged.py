@@ -1,4 +1,4 @@
-"""The compiled loops and the plain operations of `models.lagged` compute the same."""
+"""The compiled loops and the plain operations of `models.filters.lagged` compute the same."""
 
 from collections.abc import Iterator
 
@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from waveletgpt.models import lagged
-from waveletgpt.models.lagged import lagged_sums
+from waveletgpt.models.filters import lagged
+from waveletgpt.models.filters.lagged import lagged_sums
 from waveletgpt.models.mixers import KeysValues
 
 torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""The loops of `models.lagged`, compiled by numba.
+"""The loops of `models.filters.lagged`, compiled by numba.
 
 Shapes: B batch, T time, E embedding, C filtered coordinates (the last of the E), N taps, S lags of the running sum.
 """

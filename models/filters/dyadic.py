@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from waveletgpt.models.filters import CausalFilter
+from waveletgpt.models.filters.base import CausalFilter
 
 
 class DyadicFilter(CausalFilter):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from waveletgpt.models.filters import delayed
+from waveletgpt.models.filters.convolution import delayed
 
 
 def lagged_sums(x: Tensor, taps: Tensor, sums: Tensor, lags: Sequence[int]) -> Tensor:
@@ -50,7 +50,7 @@ def lagged_sums(x: Tensor, taps: Tensor, sums: Tensor, lags: Sequence[int]) -> T
 def compiled_loops() -> ModuleType | None:
     """The module of the loops; None where numba cannot be imported."""
     try:
-        return importlib.import_module("waveletgpt.models.lagged_loops")  # numba takes a second to import
+        return importlib.import_module("waveletgpt.models.filters.lagged_loops")  # numba takes a second to import
     except ImportError:
         return None
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from waveletgpt.models.filters import Builder, CausalFilter, delayed
-from waveletgpt.models.lagged import lagged_sums
+from waveletgpt.models.filters.base import Builder, CausalFilter
+from waveletgpt.models.filters.convolution import delayed
+from waveletgpt.models.filters.lagged import lagged_sums
 
 TAPS = 4
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from waveletgpt.common.extras import import_extra
-from waveletgpt.models.filters import Builder, CausalFilter, FixedFilter, TokenShift, quarter
+from waveletgpt.models.filters.base import Builder, CausalFilter, FixedFilter, TokenShift, quarter
 from waveletgpt.models.wavelet import CausalWavelet, haar_averages, linear_levels
 
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from waveletgpt.models.filters import CausalFilter, delayed
+from waveletgpt.models.filters.base import CausalFilter
+from waveletgpt.models.filters.convolution import delayed
 from waveletgpt.models.wavelet import haar_averages
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from waveletgpt.models.keys import KEY_MIXERS, KeyOffset
+from waveletgpt.models.filters.keys import KEY_MIXERS, KeyOffset
 
 torch.set_num_threads(1)
 

@@ -1,0 +1,1 @@
+"""Causal filters over time: the layers that may mix the decoder, except the wavelet itself."""
