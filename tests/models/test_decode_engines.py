@@ -203,7 +203,10 @@ class Readings:
 
 
 @pytest.mark.parametrize("engine", EVERY_ENGINE)
-@pytest.mark.parametrize(("prompts", "prompt_length"), [(1, 0), (2, 1), (2, 7), (1, 12), (2, 30)])
+@pytest.mark.parametrize(
+    ("prompts", "prompt_length"),
+    [(1, 0), (2, 7), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((2, 1), (1, 12), (2, 30)))],
+)
 def test_samples_share_the_reading_of_their_prompt(
     engine: Engine, prompts: int, prompt_length: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -261,7 +261,7 @@ def full_scores(model: GPT, tokens: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("mixer", KINDS)
-@pytest.mark.parametrize("block_size", [16, 9])
+@pytest.mark.parametrize("block_size", [16, pytest.param(9, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("length", [0, 1, 2, 9, 10, 16, 17, 18, 24, 25, 26, 60])
 def test_scores_equal_full_passes(mixer: str, block_size: int, length: int) -> None:
     """The sequences are random, and there are more of them than `score` reads at once."""

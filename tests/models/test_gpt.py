@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from waveletgpt.common.errors import InputError
+from waveletgpt.models.filters.controls import CONTROLS
 from waveletgpt.models.filters.keys import KEY_MIXERS
 from waveletgpt.models.gpt import GPT, GPTConfig, rotate, rotation_table
 from waveletgpt.models.mixers import ALL_MIXERS
@@ -13,8 +14,8 @@ from waveletgpt.models.wavelet import KINDS
 torch.set_num_threads(1)
 
 TINY = GPTConfig(vocab_size=11, block_size=32, n_layer=3, n_head=2, n_embd=8, n_hidden=12, n_levels=3)
-EVERY_KIND: list[dict[str, Any]] = [
-    *({"mixer": mixer} for mixer in ALL_MIXERS),
+EVERY_KIND = [
+    *(pytest.param({"mixer": mixer}, marks=[pytest.mark.slow] * (mixer in CONTROLS)) for mixer in ALL_MIXERS),
     *({"mixer": mixer, "positions": "learned"} for mixer in KINDS),
     *(
         {"mixer": mixer, "site": site}
@@ -69,7 +70,10 @@ def test_every_logit_depends_on_the_first_token(changes: dict[str, Any]) -> None
     assert change.abs().amax(-1).min() > 1e-4
 
 
-@pytest.mark.parametrize(("batch", "prefill"), [(3, 1), (1, 5), (3, 20), (1, 32)])
+@pytest.mark.parametrize(
+    ("batch", "prefill"),
+    [(3, 1), (1, 32), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 5), (3, 20)))],
+)
 @pytest.mark.parametrize("changes", EVERY_KIND)
 def test_cached_decoding_equals_the_full_pass(changes: dict[str, Any], prefill: int, batch: int) -> None:
     model = with_free_kernels(gpt(**changes))

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from waveletgpt.models.checkpoint import CheckpointInfo, load_checkpoint, read_info, save_checkpoint
+from waveletgpt.models.filters.controls import CONTROLS
 from waveletgpt.models.generation import generate, score
 from waveletgpt.models.gpt import GPT, GPTConfig
 from waveletgpt.models.mixers import ALL_MIXERS
@@ -30,7 +31,11 @@ ALPHABET = "\n !<>abcdefghijklmnop\u00e9"
 V, BLOCK = len(ALPHABET), 16
 SHAPE = GPTConfig(vocab_size=V, block_size=BLOCK, n_layer=2, n_head=2, n_embd=8, n_hidden=12, n_levels=3)
 EVERYWHERE = [
-    *({"mixer": mixer, "site": site} for mixer in ALL_MIXERS for site in ("stream", "both")),
+    *(
+        pytest.param({"mixer": mixer, "site": site}, marks=[pytest.mark.slow] * (mixer in CONTROLS))
+        for mixer in ALL_MIXERS
+        for site in ("stream", "both")
+    ),
     {"mixer": "haar", "site": "keys-values"},
     {"mixer": "learnable", "positions": "learned"},
     {"mixer": "dyadic", "positions": "learned"},
