@@ -179,7 +179,7 @@ def write_own_files(folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_commands_run(tmp_path: Path) -> None:
     for folder in ("training", "checkpoints"):
         (tmp_path / folder).symlink_to(ROOT / folder)

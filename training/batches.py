@@ -44,8 +44,7 @@ class Batches:
             inputs, targets = windows_at(self.tokens, [offsets[row] for row in rows], T)
             if self.augment:
                 windows = torch.cat([inputs, targets[:, -1:]], dim=1)  # (B, T + 1)
-                windows = torch.from_numpy(self.augment(windows.numpy(), step, rows))
-                inputs, targets = windows[:, :-1], windows[:, 1:]
+                inputs, targets = map(torch.from_numpy, self.augment(windows.numpy(), step, rows))
             parts.append((inputs, targets))
         return parts
 

@@ -102,9 +102,10 @@ def test_a_fourth_kind_has_a_tab_and_an_endpoint(
 
 def test_a_fourth_kind_is_augmented(dna: None) -> None:
     windows = np.tile([0, 1, 2, 3], (64, 1))
-    changed = augmentation("dna", {"kind": "bases"}, seed=0)(windows, 5, range(64))
-    reversed_rows = (changed == [3, 2, 1, 0]).all(1)
-    assert 0 < reversed_rows.sum() < 64 and (changed[~reversed_rows] == [0, 1, 2, 3]).all()
+    inputs, targets = augmentation("dna", {"kind": "bases"}, seed=0)(windows, 5, range(64))
+    reversed_rows = (inputs == [3, 2, 1]).all(1)
+    assert 0 < reversed_rows.sum() < 64 and (inputs[~reversed_rows] == [0, 1, 2]).all()
+    assert np.array_equal(targets[:, :-1], inputs[:, 1:])
 
 
 def test_the_recipe_names_what_exists() -> None:

@@ -21,6 +21,7 @@ from waveletgpt.tokenizers.piano.midi_events import (
     VELOCITY,
 )
 from waveletgpt.training.modalities.augmentation import augmentation, draws
+from waveletgpt.training.modalities.base import Pair
 from waveletgpt.training.modalities.music import SEMITONES, STRETCHES, augment, stretch, transpose
 from waveletgpt.training.preparing.composing import compose
 
@@ -34,7 +35,7 @@ tokens = st.one_of(
     st.sampled_from(TIME_SHIFT),
     st.sampled_from([TIME_SHIFT[0], TIME_SHIFT[98], TIME_SHIFT[99]]),
 )
-windows = st.integers(1, 40).flatmap(
+windows = st.integers(2, 40).flatmap(
     lambda length: st.lists(st.lists(tokens, min_size=length, max_size=length), min_size=1, max_size=4).map(np.array)
 )
 
@@ -52,6 +53,13 @@ def pitches(ids: np.ndarray) -> np.ndarray:
 def kinds(ids: np.ndarray) -> np.ndarray:
     """The kind of each id: 0 PAD, 1 note on, 2 note off, 3 velocity, 4 time shift."""
     return np.searchsorted([NOTE_ON.start, NOTE_OFF.start, VELOCITY.start, TIME_SHIFT.start], ids, side="right")
+
+
+def whole(pair: Pair) -> np.ndarray:
+    """The windows (B, T + 1) whose inputs and targets these are."""
+    inputs, targets = pair
+    assert np.array_equal(inputs[:, 1:], targets[:, :-1])
+    return np.concatenate([inputs[:, :1], targets], axis=1)
 
 
 def pauses(ids: np.ndarray) -> list[slice]:
@@ -154,8 +162,7 @@ def test_no_change_is_the_identity(ids: np.ndarray) -> None:
 @settings(deadline=None)
 @given(windows, st.integers(0, 2**63 - 1), st.integers(0, 10**9))
 def test_any_augmented_window_can_be_decoded_and_a_pad_stays_one(ids: np.ndarray, seed: int, step: int) -> None:
-    change = augmentation("music", DESCRIPTION, seed)
-    augmented = change(ids, step, range(len(ids)))
+    augmented = whole(augmentation("music", DESCRIPTION, seed)(ids, step, range(len(ids))))
     assert augmented.shape == ids.shape
     assert augmented.dtype == ids.dtype
     assert np.array_equal(augmented == PAD, ids == PAD)
@@ -167,13 +174,13 @@ def test_any_augmented_window_can_be_decoded_and_a_pad_stays_one(ids: np.ndarray
 def test_processes_together_make_the_batch_of_one(world: int) -> None:
     ids = np.stack([tokenizer.encode(compose(seed, 20.0))[:200].numpy() for seed in range(8)])
     change = augmentation("music", DESCRIPTION, seed=5)
-    whole = change(ids, 17, range(8))
+    together = whole(change(ids, 17, range(8)))
     for rank in range(world):
-        assert np.array_equal(change(ids[rank::world], 17, range(8)[rank::world]), whole[rank::world])
-    assert np.array_equal(change(ids, 17, range(8)), whole)
-    assert not np.array_equal(change(ids, 18, range(8)), whole)
+        assert np.array_equal(whole(change(ids[rank::world], 17, range(8)[rank::world])), together[rank::world])
+    assert np.array_equal(whole(change(ids, 17, range(8))), together)
+    assert not np.array_equal(whole(change(ids, 18, range(8))), together)
     other = augmentation("music", DESCRIPTION, seed=6)
-    assert not np.array_equal(other(ids, 17, range(8)), whole)
+    assert not np.array_equal(whole(other(ids, 17, range(8))), together)
 
 
 def test_draws_depend_on_seed_step_and_place_alone() -> None:
@@ -188,7 +195,7 @@ def test_draws_depend_on_seed_step_and_place_alone() -> None:
 
 def test_all_keys_and_tempos_come_equally_often() -> None:
     ids = np.tile([NOTE_ON[60], *[TIME_SHIFT[99], TIME_SHIFT[49]] * 4], (7000, 1))
-    changed = augment(DESCRIPTION)(ids, draws(0, 0, range(7000)))
+    changed = whole(augment(DESCRIPTION)(ids, draws(0, 0, range(7000))))
     _, keys = np.unique(changed[:, 0], return_counts=True)
     _, tempos = np.unique(steps(changed).sum(1), return_counts=True)
     assert len(keys) == 7
@@ -199,7 +206,7 @@ def test_all_keys_and_tempos_come_equally_often() -> None:
 
 def test_text_is_not_augmented_and_other_events_are_refused() -> None:
     ids = np.arange(389)[None]
-    assert np.array_equal(augmentation("text", {"kind": "characters"}, 0)(ids, 0, [0]), ids)
+    assert np.array_equal(whole(augmentation("text", {"kind": "characters"}, 0)(ids, 0, [0])), ids)
     with pytest.raises(InputError, match="--augment") as refusal:
         augmentation("music", DESCRIPTION | {"events_sha256": "0"}, 0)
     assert len(str(refusal.value).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Audio: a sample is half a second in a WAV file; augmentation changes loudness and adds noise.
+"""Audio: a sample is half a second in a WAV file; augmentation changes loudness, and adds noise to what models read.
 
 Shapes: B windows, T ids in each, V levels.
 """
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from waveletgpt.common.errors import InputError
-from waveletgpt.training.modalities.base import Draws, TrainingModality, Windows
+from waveletgpt.training.modalities.base import Draws, Pair, TrainingModality, Windows, pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +28,9 @@ CLIP_SECONDS = 2.0
 CLEAN = 0.15
 """Share of the windows that augmentation leaves unchanged."""
 NOISE_DBFS = (-65.0, -25.0)
-"""Loudness of the noise that the others get."""
-GAIN_DB = (-9.0, 3.0)
-"""Change of their loudness."""
+"""Loudness of the noise in the inputs of the others."""
+GAIN_DB = (-6.0, 6.0)
+"""Change of their loudness, in inputs and targets."""
 
 
 def write(path: Path, tokenizer: "MuLawTokenizer", ids: Tensor) -> None:
@@ -39,10 +40,13 @@ def write(path: Path, tokenizer: "MuLawTokenizer", ids: Tensor) -> None:
     write_wav(path, tokenizer.decode(ids), tokenizer.sample_rate)
 
 
-def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Windows]":
-    """The function that changes the loudness of windows (B, T) and adds white noise, by their draws (B, 2).
+def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Pair]":
+    """The function that changes the loudness of windows (B, T + 1), and adds white noise to the inputs alone, by their
+    draws (B, 2).
 
-    A generated context is never as clean as a recording. Noise in training teaches the model to find the tone in one.
+    A generated context is never as clean as a recording. Noise in the inputs teaches the model to find the tone in one.
+    Targets stay clean, so that it does not continue the noise.
+
     Raises InputError if `tokenizer`, its description in dataset.json, is not mu-law.
     """
     levels = tokenizer.get("levels")
@@ -52,17 +56,22 @@ def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Windows]":
     companded = np.arange(mu + 1) / mu * 2 - 1
     waveform_of = np.sign(companded) * ((1 + mu) ** np.abs(companded) - 1) / mu  # (V,), as MuLawTokenizer.decode
 
-    def change(windows: Windows, draws: Draws) -> Windows:
-        changed = windows.copy()
-        for row, (amount, seed) in zip(changed, draws, strict=True):
-            if amount < CLEAN:
-                continue
-            random = np.random.default_rng(int(seed * 2**53))
-            noise = _amplitude(*NOISE_DBFS, (amount - CLEAN) / (1 - CLEAN)) * random.standard_normal(len(row))
-            waveform = np.clip(waveform_of[row] * _amplitude(*GAIN_DB, random.random()) + noise, -1, 1)
-            level = np.sign(waveform) * np.log1p(mu * np.abs(waveform)) / np.log1p(mu)
-            row[:] = np.floor((level + 1) / 2 * mu + 0.5)
-        return changed
+    def ids_of(waveform: NDArray[np.float64]) -> Windows:
+        waveform = np.clip(waveform, -1, 1)
+        level = np.sign(waveform) * np.log1p(mu * np.abs(waveform)) / np.log1p(mu)
+        ids: Windows = np.floor((level + 1) / 2 * mu + 0.5).astype(np.int64)
+        return ids
+
+    def change(windows: Windows, draws: Draws) -> Pair:
+        inputs, targets = (ids.copy() for ids in pair(windows))
+        for row, (amount, seed) in enumerate(draws):
+            if amount >= CLEAN:
+                random = np.random.default_rng(int(seed * 2**53))
+                loudness = _amplitude(*NOISE_DBFS, (amount - CLEAN) / (1 - CLEAN))
+                noise = loudness * random.standard_normal(windows.shape[1])
+                waveform = waveform_of[windows[row]] * _amplitude(*GAIN_DB, random.random())
+                inputs[row], targets[row] = ids_of(waveform + noise)[:-1], ids_of(waveform)[1:]
+        return inputs, targets
 
     return change
 

@@ -9,17 +9,17 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from waveletgpt.training.modalities.base import Draws, Windows, load_training_modality
+from waveletgpt.training.modalities.base import Draws, Pair, Windows, load_training_modality, pair
 
 DRAWS = 2
 """Random numbers that augmenting one window may use."""
 
 
 class Augmentation(Protocol):
-    """Augments windows (B, T). `places` are their indices in the global batch of `step`."""
+    """Augments windows (B, T + 1). `places` are their indices in the global batch of `step`."""
 
-    def __call__(self, windows: Windows, step: int, places: Sequence[int]) -> Windows:
-        """New windows of the same shape."""
+    def __call__(self, windows: Windows, step: int, places: Sequence[int]) -> Pair:
+        """Inputs and targets, (B, T) each."""
 
 
 def augmentation(modality: str, tokenizer: dict[str, Any], seed: int) -> Augmentation:
@@ -38,15 +38,15 @@ def augmentation(modality: str, tokenizer: dict[str, Any], seed: int) -> Augment
         return unchanged
     change = augment(tokenizer)
 
-    def augmented(windows: Windows, step: int, places: Sequence[int]) -> Windows:
+    def augmented(windows: Windows, step: int, places: Sequence[int]) -> Pair:
         return change(windows, draws(seed, step, places))
 
     return augmented
 
 
-def unchanged(windows: Windows, step: int, places: Sequence[int]) -> Windows:  # noqa: ARG001
+def unchanged(windows: Windows, step: int, places: Sequence[int]) -> Pair:  # noqa: ARG001
     """No augmentation."""
-    return windows
+    return pair(windows)
 
 
 def draws(seed: int, step: int, places: Sequence[int]) -> Draws:

@@ -15,6 +15,8 @@ from waveletgpt.training.quality.measures import Measures
 
 Windows = NDArray[np.int64]
 """Token ids (B, T)."""
+Pair = tuple[Windows, Windows]
+"""What a model reads, and what it shall predict at each place, (B, T) each."""
 Draws = NDArray[np.float64]
 """Uniform random numbers in [0, 1), (B, 2): two for each window."""
 
@@ -43,9 +45,14 @@ class TrainingModality:
     """From the tokenizer and ids (S,) to the text that a model card quotes; None if samples cannot be read."""
     pipeline_tag: str | None = None
     """Task of these models on the Hugging Face Hub, if it has one that fits."""
-    augment: Callable[[dict[str, Any]], Callable[[Windows, Draws], Windows]] | None = None
-    """From the tokenizer's description to a function that augments windows; None if this kind is never augmented.
-    Raises InputError if that tokenizer's ids are unknown."""
+    augment: Callable[[dict[str, Any]], Callable[[Windows, Draws], Pair]] | None = None
+    """From the tokenizer's description to a function from windows (B, T + 1) to augmented inputs and targets; None if
+    this kind is never augmented. Raises InputError if that tokenizer's ids are unknown."""
+
+
+def pair(windows: Windows) -> Pair:
+    """Windows (B, T + 1) as inputs and targets: the model shall predict the next token."""
+    return windows[:, :-1], windows[:, 1:]
 
 
 def load_training_modality(name: str) -> TrainingModality:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from waveletgpt.common.errors import InputError
 from waveletgpt.tokenizers.piano.midi_events import EVENTS_SHA256, NOTE_OFF, NOTE_ON, TIME_SHIFT
-from waveletgpt.training.modalities.base import Draws, TrainingModality, Windows
+from waveletgpt.training.modalities.base import Draws, Pair, TrainingModality, Windows, pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,8 +46,8 @@ def measures(tokenizer: "MidiTokenizer", dataset: "Dataset") -> "Measures":  # n
     return MusicMeasures(tokenizer)
 
 
-def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Windows]":
-    """The function that puts each window (B, T) into a random key and tempo, chosen by its two draws (B, 2).
+def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Pair]":
+    """The function that puts each window (B, T + 1) into a random key and tempo, chosen by its two draws (B, 2).
 
     Raises InputError if `tokenizer`, its description in dataset.json, has other ids.
     """
@@ -56,10 +56,10 @@ def augment(tokenizer: dict[str, Any]) -> "Callable[[Windows, Draws], Windows]":
             "these data have other event ids than --augment knows; prepare them again, or leave --augment out"
         )
 
-    def change(windows: Windows, draws: Draws) -> Windows:
+    def change(windows: Windows, draws: Draws) -> Pair:
         semitones = np.array(SEMITONES)[(draws[:, 0] * len(SEMITONES)).astype(int)]
         factors = np.array(STRETCHES)[(draws[:, 1] * len(STRETCHES)).astype(int)]
-        return stretch(transpose(windows, semitones), factors)
+        return pair(stretch(transpose(windows, semitones), factors))
 
     return change
 

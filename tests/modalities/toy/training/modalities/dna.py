@@ -11,7 +11,7 @@ from waveletgpt.common.errors import run_command
 from waveletgpt.common.files import write_text
 from waveletgpt.common.modalities import find_modality
 from waveletgpt.training.data import DatasetInfo, write_dataset
-from waveletgpt.training.modalities.base import Draws, TrainingModality, Windows
+from waveletgpt.training.modalities.base import Draws, Pair, TrainingModality, Windows, pair
 from waveletgpt.training.preparing.command import PrepareConfig, prepare_command
 
 
@@ -34,12 +34,12 @@ def write(path: Path, tokenizer: BaseTokenizer, ids: Tensor) -> None:
     write_text(path, tokenizer.decode(ids) + "\n")
 
 
-def augment(tokenizer: dict[str, Any]) -> Callable[[Windows, Draws], Windows]:
-    def reverse_half(windows: Windows, draws: Draws) -> Windows:
+def augment(tokenizer: dict[str, Any]) -> Callable[[Windows, Draws], Pair]:
+    def reverse_half(windows: Windows, draws: Draws) -> Pair:
         changed = windows.copy()
         reverse = draws[:, 0] < 0.5
         changed[reverse] = windows[reverse, ::-1]
-        return changed
+        return pair(changed)
 
     return reverse_half
 
