@@ -5,7 +5,7 @@ import math
 import re
 import runpy
 from dataclasses import replace
-from statistics import median
+from statistics import fmean, median
 
 import pytest
 import torch
@@ -25,9 +25,11 @@ from waveletgpt.models.checkpoint import FILES, load_checkpoint, read_info
 from waveletgpt.models.generation import generate
 from waveletgpt.models.gpt import GPT
 from waveletgpt.tokenizers.midi import MidiTokenizer
+from waveletgpt.tokenizers.mulaw import MuLawTokenizer
 from waveletgpt.tokenizers.piano.soundfont import render
 from waveletgpt.tokenizers.registry import tokenizer_from_dict
 from waveletgpt.training.preparing.composing import compose
+from waveletgpt.training.quality.audio import AudioMeasures
 
 NAMES = [entry.name for entry in find_checkpoints(SHIPPED)]
 TEXT, MUSIC = ([name for name in NAMES if name.startswith(kind)] for kind in ("text", "music"))
@@ -148,6 +150,20 @@ def test_the_wavelet_model_makes_sound_with_a_pitch() -> None:
     pitch = runpy.run_path(str(SHIPPED.parent / "benchmarks" / "pitch.py"))
     found = pitch["measure"](SHIPPED / "audio-recorded-haar", temperature=0.85, length=4000, samples=2)
     assert median(found) > 0.4 > pitch["periodicity"](pitch["filtered_noise"]())
+
+
+@pytest.mark.parametrize("name", ["audio-learnable", pytest.param("audio-baseline", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "clips"), [(1, 2), pytest.param(2, 10, marks=pytest.mark.slow)])
+def test_melodies_have_notes(name: str, seconds: int, clips: int) -> None:
+    """In 8 of 10 clips with the settings of the page, at least two steady notes in tune can be told."""
+    info = read_info(SHIPPED / name)
+    tokenizer = tokenizer_from_dict(info.tokenizer)
+    assert isinstance(tokenizer, MuLawTokenizer)
+    ids = made(name, seconds * tokenizer.sample_rate, samples=clips, temperature=info.sampling["temperature"])
+    measured = [AudioMeasures(tokenizer).numbers(clip) for clip in ids]
+    assert fmean(clip["steady"] for clip in measured) > 0.5
+    if clips == 10:
+        assert sum(clip["two_notes_or_more"] for clip in measured) >= 8
 
 
 @pytest.mark.parametrize("name", MUSIC)
